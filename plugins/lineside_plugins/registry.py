@@ -1,0 +1,60 @@
+"""Installed tasks, found by the entry point group ``lineside.tasks``. Listing runs no plugin code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from pydantic import ValidationError
+
+from lineside_plugins.contract import TaskPlugin
+
+GROUP = "lineside.tasks"
+
+
+class TaskError(LookupError):
+    """A task cannot be used; the message says which, why and what is there instead."""
+
+
+def installed() -> dict[str, EntryPoint]:
+    """Entry points by task name, sorted; nothing is imported."""
+    return {e.name: e for e in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
+
+
+def task_class(name: str) -> type[TaskPlugin[Any]]:
+    """Import the class registered as ``name``.
+
+    Raises:
+        TaskError: Not installed, not importable, or not a TaskPlugin.
+    """
+    found = installed()
+    if name not in found:
+        near = difflib.get_close_matches(name, found, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise TaskError(f"task '{name}' is not installed; installed: {', '.join(found) or 'none'}{hint}")
+    try:
+        cls = found[name].load()
+    except ImportError as e:
+        raise TaskError(f"task '{name}' cannot be imported from {found[name].value}: {e}; reinstall it") from e
+    if not (isinstance(cls, type) and issubclass(cls, TaskPlugin)):
+        raise TaskError(f"task '{name}' ({found[name].value}) is not a subclass of lineside_plugins.TaskPlugin")
+    return cls
+
+
+def create(name: str, config: Mapping[str, object] | None = None) -> TaskPlugin[Any]:
+    """Construct the task with its validated configuration; no model is loaded.
+
+    Raises:
+        TaskError: Not installed, or the configuration does not fit; the message names the key and the bound.
+    """
+    cls = task_class(name)
+    try:
+        parsed = cls.config_type.model_validate(dict(config or {}))
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(p) for p in first["loc"]) or "config"
+        known = ", ".join(cls.config_type.model_fields)
+        raise TaskError(f"task '{name}': config key '{where}': {first['msg']}; known keys: {known}") from e
+    return cls(parsed)
