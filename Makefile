@@ -1,0 +1,56 @@
+# Two commands for everybody: make demo, make test. Each does all of its own set-up in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all check format constraints train evaluate clean
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/.runtime: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing lineside[all] into .venv (the first time takes some minutes)"
+	@$(PIP) install -c constraints.txt -e '.[all]'
+	@touch $@
+
+.venv/.dev: .venv/.runtime
+	@echo "installing the development tools into .venv"
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: .venv/.dev  ## Create .venv with everything
+
+demo: .venv/.runtime  ## Plant, broker, worker and gateway on loopback; ARGS="--for 90 --report report.json" ends by itself
+	@$(BIN)/lineside demo $(ARGS)
+
+test: .venv/.dev  ## The test suite: real OPC UA servers, a real broker, a real Celery worker
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+check: .venv/.dev  ## Format, lint, types, import rules, docs against code
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m pytest -q -p no:randomly tests/docs
+
+format: .venv/.dev  ## Format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+train: .venv/.runtime  ## Rebuild all shipped models from seeds
+	@$(BIN)/lineside train maintenance $(ARGS)
+	@$(BIN)/lineside train reject $(ARGS)
+
+evaluate: .venv/.runtime  ## Paired closed-loop trials on plants no training saw
+	@$(BIN)/lineside evaluate $(ARGS)
+
+constraints: .venv/.dev  ## Write the versions of .venv to constraints.txt
+	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > .constraints.new
+	@mv .constraints.new constraints.txt
+
+clean:  ## Remove .venv and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis var
