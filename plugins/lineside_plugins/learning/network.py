@@ -1,0 +1,103 @@
+"""A small torch network and its training loop, shared by the tasks' own model modules."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+class Mlp(nn.Module):
+    """Fully connected network: (R, inputs) -> (R, outputs), SiLU between layers."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = inputs
+        for size in hidden:
+            layers += [nn.Linear(width, size), nn.SiLU(), nn.Dropout(dropout)]
+            width = size
+        layers.append(nn.Linear(width, outputs))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Raw outputs (R, outputs) of rows (R, inputs)."""
+        out: Tensor = self.layers(rows)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast a network learns; training stops after ``patience`` epochs without a better loss."""
+
+    epochs: int = 40
+    batch: int = 1024
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    patience: int = 8
+
+
+Loss = Callable[[Tensor, Sequence[Tensor]], Tensor]
+
+
+def train(
+    model: nn.Module,
+    data: Sequence[Tensor],
+    held_out: Sequence[Tensor],
+    loss: Loss,
+    *,
+    seed: int,
+    schedule: Schedule | None = None,
+) -> float:
+    """Fit ``model`` in place and leave it at its best held-out epoch; return that epoch's loss.
+
+    ``data`` and ``held_out`` are tensors with rows first: the input, then whatever ``loss(output, rest)`` needs.
+    AdamW under a cosine schedule. Deterministic given ``seed`` and the number of threads.
+    """
+    plan = schedule or Schedule()
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    cooling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan.epochs)
+    best, best_state, since = float("inf"), copy.deepcopy(model.state_dict()), 0
+    for _ in range(plan.epochs):
+        model.train()
+        for rows in torch.split(torch.randperm(len(data[0]), generator=generator), plan.batch):
+            value = loss(model(data[0][rows]), [t[rows] for t in data[1:]])
+            optimiser.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+        cooling.step()
+        model.eval()
+        with torch.inference_mode():
+            now = float(loss(model(held_out[0]), list(held_out[1:])))
+        since = 0 if now < best else since + 1
+        if now < best:
+            best, best_state = now, copy.deepcopy(model.state_dict())
+        elif since >= plan.patience:
+            break
+    model.load_state_dict(best_state)
+    model.eval()
+    return best
+
+
+def to_tensors(model: nn.Module, prefix: str) -> dict[str, NDArray[np.generic]]:
+    """The weights as plain arrays for a safetensors file."""
+    return {prefix + name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
+
+
+def load_tensors(model: nn.Module, tensors: Mapping[str, NDArray[np.generic]], prefix: str, device: str) -> None:
+    """Put stored weights into ``model`` on ``device`` and switch it to inference.
+
+    Raises:
+        RuntimeError: A weight is missing or has another shape; the model folder belongs to another architecture.
+    """
+    own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in own.items()})
+    model.to(device)
+    model.eval()

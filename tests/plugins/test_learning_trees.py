@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from lineside_plugins.learning.trees import TreeEnsemble, sigmoid
+
+
+def rows(seed: int, n: int = 800) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 5)).astype(np.float32)
+    score = x[:, 0] + x[:, 1] * x[:, 2] + 0.2 * rng.normal(size=n)
+    x[rng.random(x.shape) < 0.1] = np.nan
+    return x, score
+
+
+@pytest.fixture(scope="module")
+def classifier() -> HistGradientBoostingClassifier:
+    x, score = rows(1)
+    return HistGradientBoostingClassifier(max_iter=25, max_depth=4, random_state=0).fit(x, score > 0.3)
+
+
+def test_flat_classifier_gives_the_probabilities_of_scikit_learn(classifier: HistGradientBoostingClassifier) -> None:
+    """The flat arrays give scikit-learn's probabilities to rounding error, missing values included."""
+    x, _ = rows(2)
+    flat = TreeEnsemble.from_gradient_boosting(classifier)
+    np.testing.assert_allclose(sigmoid(flat.margin(x)), classifier.predict_proba(x)[:, 1], rtol=0, atol=1e-9)
+
+
+def test_flat_regressor_gives_the_predictions_of_scikit_learn() -> None:
+    """A regressor's trees, stored and loaded, give scikit-learn's predictions to rounding error."""
+    x, score = rows(3)
+    model = HistGradientBoostingRegressor(max_iter=20, max_leaf_nodes=9, random_state=0).fit(x, score)
+    flat = TreeEnsemble.from_tensors(TreeEnsemble.from_gradient_boosting(model).to_tensors("t."), "t.")
+    np.testing.assert_allclose(flat.margin(x), model.predict(x), rtol=0, atol=1e-9)
+
+
+def test_contributions_add_up_to_the_score(classifier: HistGradientBoostingClassifier) -> None:
+    """The shares of all features, the base and the root means add up to each row's score."""
+    x, _ = rows(4)
+    flat = TreeEnsemble.from_gradient_boosting(classifier)
+    score, shares = flat.explain(x)
+    roots = flat.value[flat.roots].sum()
+    np.testing.assert_allclose(flat.base[0] + roots + shares.sum(axis=1), score, atol=1e-9)
+    np.testing.assert_allclose(score, flat.margin(x), atol=1e-12)
+
+
+def test_a_feature_no_tree_asks_for_explains_nothing() -> None:
+    """A constant feature gets exactly zero of every score, the informative one most of them."""
+    x, score = rows(5)
+    x[:, 4] = 7.0
+    model = HistGradientBoostingClassifier(max_iter=25, random_state=0).fit(x, score > 0.3)
+    _, shares = TreeEnsemble.from_gradient_boosting(model).explain(x)
+    assert np.all(shares[:, 4] == 0)
+    assert np.abs(shares[:, 0]).mean() > np.abs(shares[:, 3]).mean()
+
+
+def test_multiclass_model_is_refused() -> None:
+    """A model with several trees per iteration is refused with what to do instead."""
+    x, score = rows(6, 300)
+    model = HistGradientBoostingClassifier(max_iter=3, random_state=0).fit(x, np.digitize(score, [-0.5, 0.5]))
+    with pytest.raises(ValueError, match="expected 1: use a binary model"):
+        TreeEnsemble.from_gradient_boosting(model)
