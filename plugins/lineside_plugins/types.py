@@ -6,7 +6,7 @@ Times are UTC. ``end`` and ``window_end`` are event time (the SourceTimestamp of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -91,6 +91,20 @@ class WindowBatch:
     def __len__(self) -> int:
         """B, the number of windows."""
         return len(self.equipment_ids)
+
+    def select(self, rows: Sequence[int]) -> WindowBatch:
+        """The windows at ``rows``, in that order, as a batch of their own."""
+        index = np.asarray(rows, dtype=np.intp)
+        return WindowBatch(
+            equipment_ids=tuple(self.equipment_ids[i] for i in index),
+            tags=self.tags,
+            values=self.values[index],
+            good=self.good[index],
+            end=self.end[index],
+            period_s=self.period_s,
+            snapshots=tuple(self.snapshots[i] for i in index) if self.snapshots else (),
+            records=tuple(self.records[i] for i in index) if self.records else (),
+        )
 
     def channel(self, tag: str) -> int:
         """Index of ``tag`` on the last axis of ``values``.

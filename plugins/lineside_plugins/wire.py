@@ -2,15 +2,22 @@
 
 Layout of an encoded batch: magic ``LSB1`` | uint32 header length | header (UTF-8 JSON) | values float32 | good bool
 | snapshot blobs in header order. A result is UTF-8 JSON: it is small, and readable in the broker.
+
+Both travel with an HMAC where the two sides share a key (``sign``, ``verify``): Celery's own message signing does not
+cover a tensor that lies beside the message.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import cast
 
 import numpy as np
@@ -23,6 +30,7 @@ from lineside_plugins.types import (
     Reason,
     Recommendation,
     Record,
+    Scalar,
     SnapshotValue,
     WindowBatch,
 )
@@ -182,3 +190,87 @@ def _result(row: Mapping[str, object]) -> Recommendation:
 
 def _records(rows: list[Record]) -> tuple[Record, ...]:
     return tuple(rows)
+
+
+class Status(StrEnum):
+    """How a batch of windows ended."""
+
+    ANSWERED = "answered"  # the task ran; see recommendations and refused
+    FAILED = "failed"  # the task or its model could not run; ``error`` says why
+    EXPIRED = "expired"  # nobody ran it before its deadline
+    PARKED = "parked"  # it ended its worker again and again and is not tried any more
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the runtime withheld what a task said about the window at ``index`` of the batch."""
+
+    index: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What became of one batch. ``recommendations`` has one entry per window, in order; empty unless ANSWERED.
+
+    An entry is None where the task had nothing to say, or where ``refused`` has a row for it. ``meta`` holds figures
+    for the operator: worker, device, seconds of inference, attempts.
+    """
+
+    status: Status
+    recommendations: tuple[Recommendation | None, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    error: str = ""
+    meta: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+def encode_result(result: BatchResult) -> bytes:
+    """The result as UTF-8 JSON."""
+    row = {
+        "status": result.status.value,
+        "recommendations": [None if r is None else _result_row(r) for r in result.recommendations],
+        "refused": [[r.index, r.why] for r in result.refused],
+        "error": result.error,
+        "meta": {k: _finite(v) for k, v in result.meta.items()},
+    }
+    return json.dumps(row, separators=(",", ":")).encode()
+
+
+def decode_result(data: bytes) -> BatchResult:
+    """Inverse of ``encode_result``.
+
+    Raises:
+        WireError: Not a result of this version.
+    """
+    try:
+        row = json.loads(data)
+        return BatchResult(
+            status=Status(row["status"]),
+            recommendations=tuple(None if r is None else _result(r) for r in row["recommendations"]),
+            refused=tuple(Refusal(int(i), str(why)) for i, why in row["refused"]),
+            error=str(row["error"]),
+            meta=dict(row["meta"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise WireError(f"result of {len(data)} bytes cannot be read: {e}") from e
+
+
+def sign(key: bytes, meta: Mapping[str, object], body: bytes) -> str:
+    """HMAC-SHA256 over ``meta`` (canonical JSON, without its own "hmac") and ``body``; hex."""
+    mac = hmac.new(key, digestmod=hashlib.sha256)
+    head = json.dumps({k: v for k, v in meta.items() if k != "hmac"}, sort_keys=True, separators=(",", ":")).encode()
+    mac.update(struct.pack("<Q", len(head)) + head)
+    mac.update(body)
+    return mac.hexdigest()
+
+
+def verify(key: bytes, meta: Mapping[str, object], body: bytes) -> None:
+    """Check ``meta["hmac"]`` in constant time.
+
+    Raises:
+        WireError: Missing or wrong: the sender does not hold the key, or the bytes were changed on the way.
+    """
+    given = meta.get("hmac")
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), sign(key, meta, body).encode()):
+        state = "does not match" if given else "is missing"
+        raise WireError(f"signature {state}; set the same LINESIDE_HMAC_KEY for the gateway and its workers")

@@ -1,0 +1,129 @@
+"""A tiny task in a distribution of its own, found by entry point as any stranger's would be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lineside_plugins import TrainedModel, WindowBatch
+from lineside_workers.store import ModelStore
+
+TASK = '''
+"""Tells whether the mean of a window passes a threshold. Cells of -1000 and below ask for misbehaviour."""
+
+import ctypes
+import os
+import signal
+import time
+
+import numpy as np
+
+from lineside_plugins import (
+    Advice, Channel, DataType, Inputs, Kind, OutputField, Outputs, Reason, TaskConfig, TaskPlugin, Trigger, WindowSpec,
+)
+
+
+class TinyConfig(TaskConfig):
+    threshold: float = 0.5
+
+
+class TinyTask(TaskPlugin[TinyConfig]):
+    config_type = TinyConfig
+
+    def inputs(self):
+        window = WindowSpec((Channel("Load"), Channel("Speed", optional=True)), length=8, period_s=1.0)
+        return Inputs(Trigger(every_s=60), deadline_s=30.0, window=window, snapshot=("SerialNo",))
+
+    def outputs(self):
+        fields = (
+            OutputField("flag", DataType.BOOLEAN, "the mean passes the threshold"),
+            OutputField("mean", DataType.DOUBLE, "mean of Load times the scale of the model", low=-100.0, high=100.0),
+            OutputField("serial_no", DataType.STRING, "part in the machine"),
+        )
+        return Outputs(Kind.REJECT, fields, flag="flag")
+
+    def load(self, model, device):
+        self.scale = float(model.tensors["scale"][0])
+
+    def recommend(self, batch):
+        return [self._one(batch, i) for i in range(len(batch))]
+
+    def _one(self, batch, i):
+        first = float(batch.values[i, 0, 0])
+        if first == -1000:
+            raise ValueError("the window is cursed")
+        if first == -2000:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if first == -3000:
+            time.sleep(float(batch.values[i, 1, 0]))
+        if first == -4000:
+            return Advice({"flag": True, "mean": 1e6, "serial_no": ""}, confidence=0.5)
+        if first == -5000:
+            return None
+        if first == -6000:
+            ctypes.string_at(0)
+        mean = float(np.nanmean(batch.values[i, 2:, 0])) * self.scale
+        serial = batch.snapshots[i].get("SerialNo") if batch.snapshots else ""
+        value = {"flag": bool(mean > self.config.threshold), "mean": np.float32(mean), "serial_no": serial or ""}
+        return Advice(value, confidence=0.9, reasons=(Reason("Load", 1.0, f"mean load {mean:.2f}"),))
+'''
+
+SAMPLE = "task: tiny\nconfig:\n  threshold: 0.5\n"
+
+
+@pytest.fixture
+def tiny_model() -> TrainedModel:
+    return TrainedModel({"scale": 2.0}, {"scale": np.array([2.0], dtype=np.float32)}, {"accuracy": 1.0}, ({"a": 1},))
+
+
+@pytest.fixture
+def tiny_site(tmp_path: Path, tiny_model: TrainedModel) -> Path:
+    """A folder to put on the path: package ``tiny_task`` with weights, and the metadata that registers it."""
+    site = tmp_path / "site"
+    package = site / "tiny_task"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('"""A task for tests."""\n')
+    (package / "task.py").write_text(TASK)
+    (package / "README.md").write_text("# tiny\n\nFlags a window whose mean load passes a threshold.\n")
+    (package / "sample.yaml").write_text(SAMPLE)
+    ModelStore().save(package / "weights", "tiny", "1.0", tiny_model)
+    info = site / "tiny_task-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-task\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lineside.tasks]\ntiny = tiny_task.task:TinyTask\n")
+    return site
+
+
+@pytest.fixture
+def tiny(tiny_site: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The tiny task installed in this process; its name."""
+    import sys
+
+    monkeypatch.syspath_prepend(str(tiny_site))
+    for name in [n for n in sys.modules if n.partition(".")[0] == "tiny_task"]:
+        monkeypatch.delitem(sys.modules, name)
+    return "tiny"
+
+
+@pytest.fixture
+def make_batch():
+    """Windows for the tiny task: each argument fills the Load channel of one window, or its first cells."""
+
+    def build(*loads: float | tuple[float, ...], serials: tuple[str, ...] = ()) -> WindowBatch:
+        values = np.ones((len(loads), 8, 2), dtype=np.float32)
+        for i, load in enumerate(loads):
+            first = load if isinstance(load, tuple) else (load,) * 8
+            values[i, : len(first), 0] = first
+        return WindowBatch(
+            equipment_ids=tuple(f"M{i}" for i in range(len(loads))),
+            tags=("Load", "Speed"),
+            values=values,
+            good=np.isfinite(values),
+            end=np.datetime64("2026-01-05T07:00:00", "us") + np.arange(len(loads)) * np.timedelta64(1, "s"),
+            period_s=1.0,
+            snapshots=tuple({"SerialNo": s} for s in (serials or ("S",) * len(loads))),
+        )
+
+    return build

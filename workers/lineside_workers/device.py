@@ -1,0 +1,47 @@
+"""Which device a worker computes on: CUDA if there is one, else the CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from lineside_workers.errors import DeviceError
+
+AUTO = "auto"
+
+
+def choose(requested: str = AUTO) -> str:
+    """The torch device to use: "cpu" or "cuda:N".
+
+    "auto" takes the first CUDA device torch can see, else the CPU; a machine without torch has the CPU only.
+
+    Raises:
+        DeviceError: ``requested`` is not a device, or not on this machine.
+    """
+    if requested == "cpu":
+        return requested
+    name, _, number = requested.partition(":")
+    if requested != AUTO and (name != "cuda" or not (number or "0").isdigit()):
+        raise DeviceError(f"device '{requested}' is unknown; use auto, cpu, cuda or cuda:N")
+    count = _cuda_devices()
+    if requested == AUTO:
+        return "cuda:0" if count else "cpu"
+    index = int(number or "0")
+    if index >= count:
+        raise DeviceError(f"device '{requested}' is not here: torch sees {count} CUDA devices; use cpu or auto")
+    return f"cuda:{index}"
+
+
+def limit_threads(threads: int) -> None:
+    """Let torch use ``threads`` CPU threads in this process; no effect on a machine without torch."""
+    if importlib.util.find_spec("torch") is not None:
+        import torch  # noqa: PLC0415  # seconds to import; only processes that host models pay them
+
+        torch.set_num_threads(threads)
+
+
+def _cuda_devices() -> int:
+    if importlib.util.find_spec("torch") is None:
+        return 0
+    import torch  # noqa: PLC0415  # seconds to import; only processes that host models pay them
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

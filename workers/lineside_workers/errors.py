@@ -1,0 +1,28 @@
+"""Errors of the worker side. Each message names the subject, the value, the bound and the next step.
+
+WorkerError
+├── ModelError      a model folder that cannot be used
+├── DeviceError     a device that is not there
+├── RecordingError  recordings that cannot be read
+└── SettingsError   an environment variable or an option that does not fit
+"""
+
+
+class WorkerError(RuntimeError):
+    """Base of everything this package raises on purpose."""
+
+
+class ModelError(WorkerError):
+    """A model folder is missing, incomplete, changed or not readable; rebuild or reinstall it."""
+
+
+class DeviceError(WorkerError):
+    """The device asked for is not on this machine; choose another."""
+
+
+class RecordingError(WorkerError):
+    """A recording cannot be read; record it again."""
+
+
+class SettingsError(WorkerError):
+    """An option or environment variable does not fit; the message says what does."""

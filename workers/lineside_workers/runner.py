@@ -1,0 +1,212 @@
+"""One task with its model in this process: load once, warm up, then batches in, checked recommendations out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from lineside_plugins import registry
+from lineside_plugins.contract import TaskPlugin
+from lineside_plugins.synthetic import synthetic_batch
+from lineside_plugins.types import Advice, ContractError, Recommendation, WindowBatch
+from lineside_plugins.wire import BatchResult, Refusal, Status
+from lineside_workers import device as devices
+from lineside_workers.enforcement import RefusedError, check_advice, check_batch, quality
+from lineside_workers.errors import WorkerError
+from lineside_workers.store import ModelStore
+
+logger = logging.getLogger(__name__)
+
+WARM_UP_SIZES = (1, 32)  # one window, and a full batch: the two shapes a gateway sends
+
+
+class Runner:
+    """Runs one task. Not thread-safe: one thread loads, runs and closes it.
+
+    ``counts`` holds windows by fate: recommended, silent (the task had nothing to say), refused, failed.
+    """
+
+    def __init__(
+        self,
+        task_name: str,
+        config: Mapping[str, object] | None = None,
+        model_folder: Path | None = None,
+        device: str = devices.AUTO,
+        *,
+        store: ModelStore | None = None,
+    ) -> None:
+        """Construct the task and check its configuration; the model is read by ``load``.
+
+        Raises:
+            TaskError: The task is not installed or its configuration does not fit.
+            DeviceError: The device is not on this machine.
+        """
+        self.task_name = task_name
+        self.device = devices.choose(device)
+        self.model_name = task_name
+        self.model_version = ""
+        self.counts: Counter[str] = Counter()
+        self._store = store or ModelStore.from_env()
+        self._folder = model_folder
+        self._plugin: TaskPlugin[Any] = registry.create(task_name, config)
+        self._inputs = self._plugin.inputs()
+        self._outputs = self._plugin.outputs()
+        self._loaded = False
+
+    def load(self) -> None:
+        """Verify and load the model, then run synthetic batches so that the first real one is not slow.
+
+        Raises:
+            ModelError: The model folder does not verify.
+            WorkerError: The task cannot use the model.
+        """
+        model = None
+        if self._plugin.needs_model:
+            folder = self._folder or self._store.folder(self.task_name)
+            model = self._store.load(folder)
+            self.model_name, self.model_version = model.name, model.version
+        else:
+            self.model_version = _distribution_version(self.task_name)
+        try:
+            self._plugin.load(model, self.device)
+        except Exception as e:  # supervision point: a task author's code; any error becomes a sentence
+            raise WorkerError(
+                f"task '{self.task_name}' cannot use model {self.model_name} {self.model_version} on {self.device}: "
+                f"{_sentence(e)}; train the model again with this version"
+            ) from e
+        self._loaded = True
+        self._warm_up()
+
+    def run(self, batch: WindowBatch) -> list[Recommendation | None]:
+        """One entry per window, in order; None where there is nothing to say or the contract was broken.
+
+        Raises:
+            ContractError: The batch does not fit the task, or the task failed on the whole of it.
+        """
+        result = self.answer(batch)
+        if result.status is not Status.ANSWERED:
+            raise ContractError(result.error)
+        return list(result.recommendations)
+
+    def answer(self, batch: WindowBatch) -> BatchResult:
+        """Like ``run``, with the refusals in words; never raises for what a task or a batch does wrong."""
+        started = time.perf_counter()
+        try:
+            check_batch(batch, self._inputs)
+            rows, refused = self._usable(batch)
+            said = self._recommend(batch if len(rows) == len(batch) else batch.select(rows), rows, refused)
+        except ContractError as e:
+            self.counts["failed"] += len(batch)
+            return BatchResult(Status.FAILED, error=f"task '{self.task_name}': {e}")
+        entries: list[Recommendation | None] = [None] * len(batch)
+        share = quality(batch, self._inputs)
+        for row, advice in said.items():
+            if advice is None:
+                continue
+            try:
+                entries[row] = self._stamp(batch, row, check_advice(advice, self._outputs), float(share[row]))
+            except RefusedError as e:
+                refused[row] = str(e)
+        self._count(len(batch), entries, refused)
+        return BatchResult(
+            Status.ANSWERED,
+            tuple(entries),
+            tuple(Refusal(i, f"task '{self.task_name}': {refused[i]}") for i in sorted(refused)),
+            meta={"device": self.device, "inference_s": round(time.perf_counter() - started, 6)},
+        )
+
+    def close(self) -> None:
+        """Let the task release its model."""
+        if self._loaded:
+            self._loaded = False
+            self._plugin.close()
+
+    def _usable(self, batch: WindowBatch) -> tuple[list[int], dict[int, str]]:
+        """Windows good enough for the task, and why the others are not; the task never sees those."""
+        need = 0.0 if self._inputs.window is None else self._inputs.window.min_good
+        share = quality(batch, self._inputs)
+        refused = {
+            int(i): f"only {share[i]:.0%} of the window is Good; it needs {need:.0%}"
+            for i in np.flatnonzero(share < need)
+        }
+        for i in np.flatnonzero(np.isnat(batch.end)):
+            refused[int(i)] = "the window has no end time"
+        return [i for i in range(len(batch)) if i not in refused], refused
+
+    def _recommend(self, batch: WindowBatch, rows: list[int], refused: dict[int, str]) -> dict[int, Advice | None]:
+        """What the task says, by row of the whole batch. If it raises, each window is tried on its own."""
+        if not rows:
+            return {}
+        try:
+            return dict(zip(rows, self._ask(batch), strict=True))
+        except ContractError:
+            raise
+        except Exception as e:  # noqa: BLE001  # supervision point: a task author's code
+            if len(rows) == 1:
+                refused[rows[0]] = f"the task raised {_sentence(e)}"
+                return {}
+        said: dict[int, Advice | None] = {}
+        for i, row in enumerate(rows):
+            try:
+                said[row] = self._ask(batch.select([i]))[0]
+            except Exception as e:  # noqa: BLE001  # supervision point: a task author's code
+                refused[row] = f"the task raised {_sentence(e)}"
+        return said
+
+    def _ask(self, batch: WindowBatch) -> Sequence[Advice | None]:
+        answer = self._plugin.recommend(batch)
+        if isinstance(answer, str | bytes) or not isinstance(answer, Sequence):
+            raise ContractError(f"recommend returned {type(answer).__name__}; expected a sequence")
+        if len(answer) != len(batch):
+            raise ContractError(f"recommend returned {len(answer)} entries for {len(batch)} windows")
+        return answer
+
+    def _stamp(self, batch: WindowBatch, row: int, advice: Advice, share: float) -> Recommendation:
+        end = cast("datetime", batch.end[row].astype(object)).replace(tzinfo=UTC)
+        equipment = batch.equipment_ids[row]
+        lasts = self._inputs.deadline_s if advice.valid_for_s is None else float(advice.valid_for_s)
+        model = f"{self.model_name}:{self.model_version}"
+        return Recommendation(
+            task=self.task_name,
+            kind=self._outputs.kind,
+            equipment_id=equipment,
+            value=advice.value,
+            confidence=advice.confidence,
+            interval=advice.interval,
+            reasons=advice.reasons,
+            window_end=end,
+            valid_until=end + timedelta(seconds=lasts),
+            model=self.model_name,
+            model_version=self.model_version,
+            key=f"{self.task_name}|{model}|{equipment}|{end.isoformat()}",
+            quality=share,
+        )
+
+    def _count(self, windows: int, entries: list[Recommendation | None], refused: Mapping[int, str]) -> None:
+        spoken = sum(e is not None for e in entries)
+        self.counts.update(recommended=spoken, refused=len(refused), silent=windows - spoken - len(refused))
+
+    def _warm_up(self) -> None:
+        for size in WARM_UP_SIZES:
+            try:
+                self._plugin.recommend(synthetic_batch(self._inputs, size, seed=0))
+            except Exception as e:  # noqa: BLE001  # supervision point: a cold start costs time, not correctness
+                logger.warning("warm-up failed task=%s windows=%d error=%s", self.task_name, size, _sentence(e))
+                return
+
+
+def _distribution_version(task: str) -> str:
+    dist = registry.installed()[task].dist
+    return "" if dist is None else dist.version
+
+
+def _sentence(e: BaseException) -> str:
+    text = " ".join(str(e).split())
+    return f"{type(e).__name__}: {text[:300]}" if text else type(e).__name__

@@ -1,0 +1,294 @@
+"""Models on disk: a folder of plain files whose manifest holds the size and SHA-256 of each.
+
+    model.safetensors   tensors; no pickle anywhere
+    config.json         architecture, fitted normaliser, thresholds
+    metrics.json        what was measured on held-out units
+    report.json         one row per candidate and split
+    manifest.json       name, version, when, by which Lineside, from which code and data, files with size and hash
+
+A models directory (``LINESIDE_MODELS``) overrides what ships with a task: ``<dir>/<task>/<version>/`` with the version
+in use named in ``<dir>/<task>/current``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as tensors_from_bytes
+from safetensors.numpy import save as tensors_to_bytes
+
+from lineside_plugins.contract import TrainedModel
+from lineside_plugins.registry import TaskError, installed
+from lineside_plugins.types import ModelData
+from lineside_workers.errors import ModelError
+
+FORMAT = 1
+TENSORS, CONFIG, METRICS, REPORT, MANIFEST = (
+    "model.safetensors",
+    "config.json",
+    "metrics.json",
+    "report.json",
+    "manifest.json",
+)
+CONTENT = (TENSORS, CONFIG, METRICS, REPORT)
+CURRENT = "current"
+_MANIFEST_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a model comes from: SHA-256 of the task's code and of the recordings; empty where unknown."""
+
+    code_sha256: str = ""
+    data_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStore:
+    """Reads and writes model folders; ``root`` is the models directory, or None for shipped models only."""
+
+    root: Path | None = None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> ModelStore:
+        """The store below ``LINESIDE_MODELS``, if that is set."""
+        root = environ.get("LINESIDE_MODELS", "")
+        return cls(Path(root) if root else None)
+
+    def folder(self, task: str) -> Path:
+        """The folder in use for ``task``: the models directory's current one, else what ships with the task.
+
+        Raises:
+            ModelError: ``current`` is unreadable or points nowhere, or nothing ships with the task.
+        """
+        home = None if self.root is None else self.root / task
+        if home is None or not (home / CURRENT).is_file():
+            return builtin_folder(task)
+        version = (home / CURRENT).read_text(encoding="utf-8").strip()
+        folder = home / version
+        if not version or Path(version).name != version or not folder.is_dir():
+            have = ", ".join(sorted(p.name for p in home.iterdir() if p.is_dir())) or "none"
+            raise ModelError(f"{home / CURRENT} names version '{version}'; versions there: {have}; correct the file")
+        return folder
+
+    def install(self, task: str, folder: Path) -> Path:
+        """Copy a verified ``folder`` below the models directory and make it the current one of ``task``.
+
+        Raises:
+            ModelError: There is no models directory, or the folder does not verify.
+        """
+        if self.root is None:
+            raise ModelError("there is no models directory; set LINESIDE_MODELS to one")
+        version = self.load(folder).version
+        home = self.root / task
+        home.mkdir(parents=True, exist_ok=True)
+        target = home / version
+        _replace_folder(target, lambda fresh: shutil.copytree(folder, fresh, dirs_exist_ok=True))
+        pointer = home / f".{CURRENT}.tmp"
+        pointer.write_text(version + "\n", encoding="utf-8")
+        pointer.replace(home / CURRENT)
+        return target
+
+    def load(self, folder: Path) -> ModelData:
+        """Verify every file of ``folder`` against its manifest, then read it. Tensors are read-only.
+
+        Raises:
+            ModelError: Names the file, what is wrong with it, and the next step.
+        """
+        manifest = _read_manifest(folder)
+        data = {name: _read_verified(folder, name, manifest["files"][name]) for name in manifest["files"]}
+        try:
+            tensors = cast("dict[str, NDArray[np.generic]]", tensors_from_bytes(data[TENSORS]))
+        except (SafetensorError, KeyError, ValueError) as e:
+            raise ModelError(f"{folder / TENSORS} is not a safetensors file: {e}; train the model again") from e
+        for tensor in tensors.values():
+            tensor.flags.writeable = False
+        return ModelData(
+            name=str(manifest["name"]),
+            version=str(manifest["version"]),
+            config=_read_json(folder / CONFIG, data[CONFIG]),
+            tensors=tensors,
+            metrics=_read_json(folder / METRICS, data[METRICS]),
+        )
+
+    def save(
+        self, folder: Path, name: str, version: str, trained: TrainedModel, *, origin: Origin | None = None
+    ) -> Path:
+        """Write ``trained`` to ``folder``, all or nothing; an older model there is replaced.
+
+        An empty ``version`` becomes the first 12 digits of the SHA-256 of tensors and configuration, so that the same
+        training gives the same version.
+
+        Raises:
+            ModelError: A configuration or metric is not JSON, or a tensor has a dtype safetensors does not know.
+        """
+        content = _content(trained)
+        version = version or hashlib.sha256(content[TENSORS] + content[CONFIG]).hexdigest()[:12]
+        origin = origin or Origin()
+        manifest = {
+            "format": FORMAT,
+            "name": name,
+            "version": version,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "lineside": importlib.metadata.version("lineside"),
+            "code_sha256": origin.code_sha256,
+            "data_sha256": origin.data_sha256,
+            "files": {n: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in content.items()},
+        }
+        content[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+
+        def write(fresh: Path) -> None:
+            for file, body in content.items():
+                with (fresh / file).open("wb") as f:
+                    f.write(body)
+                    f.flush()
+                    os.fsync(f.fileno())
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _replace_folder(folder, write)
+        return folder
+
+
+def builtin_folder(task: str) -> Path:
+    """The weights that ship beside the code of ``task``: folder ``weights`` of the package of its entry point.
+
+    Raises:
+        ModelError: The task is not installed, or ships no weights.
+    """
+    point = installed().get(task)
+    if point is None:
+        raise ModelError(f"task '{task}' is not installed; installed: {', '.join(installed()) or 'none'}")
+    package = point.module.rpartition(".")[0] or point.module
+    try:
+        folder = Path(str(files(package))) / "weights"
+    except (ImportError, TypeError) as e:
+        raise ModelError(f"package '{package}' of task '{task}' cannot be found: {e}; reinstall it") from e
+    if not folder.is_dir():
+        raise ModelError(f"task '{task}' ships no weights ({folder}); run: lineside train {task}")
+    return folder
+
+
+def code_hash(task: str) -> str:
+    """SHA-256 over the Python files of the package of ``task``, in name order.
+
+    Raises:
+        TaskError: The task is not installed.
+    """
+    point = installed().get(task)
+    if point is None:
+        raise TaskError(f"task '{task}' is not installed; installed: {', '.join(installed()) or 'none'}")
+    package = point.module.rpartition(".")[0] or point.module
+    return files_hash(sorted(Path(str(files(package))).rglob("*.py")))
+
+
+def files_hash(paths: list[Path]) -> str:
+    """SHA-256 over names and contents of ``paths`` in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        body = path.read_bytes()
+        digest.update(f"{path.name}\0{len(body)}\0".encode())
+        digest.update(body)
+    return digest.hexdigest()
+
+
+def _content(trained: TrainedModel) -> dict[str, bytes]:
+    try:
+        tensors = tensors_to_bytes({k: np.ascontiguousarray(v) for k, v in trained.tensors.items()})
+    except (SafetensorError, KeyError, TypeError, ValueError) as e:
+        kinds = ", ".join(f"{k} {np.asarray(v).dtype}" for k, v in trained.tensors.items())
+        raise ModelError(f"tensors cannot be saved ({kinds}): {e}; use numbers or bool") from e
+    rows = [dict(r) for r in trained.report]
+    return {
+        TENSORS: tensors,
+        CONFIG: _json(CONFIG, dict(trained.config)),
+        METRICS: _json(METRICS, dict(trained.metrics)),
+        REPORT: _json(REPORT, rows),
+    }
+
+
+def _json(name: str, value: object) -> bytes:
+    def plain(x: object) -> object:
+        if isinstance(x, np.generic | np.ndarray):
+            return x.tolist()
+        if isinstance(x, Mapping):
+            return dict(x)
+        raise TypeError(f"{type(x).__name__} is not JSON")
+
+    try:
+        return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=plain) + "\n").encode()
+    except (TypeError, ValueError) as e:
+        raise ModelError(f"{name} cannot be saved: {e}; use text, finite numbers, lists and mappings") from e
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise ModelError(f"model folder {folder} does not exist; train the model or correct the path")
+    if not path.is_file():
+        raise ModelError(f"{path} is missing; the folder is not a model or was cut short: reinstall or train again")
+    if path.stat().st_size > _MANIFEST_MAX_BYTES:
+        raise ModelError(f"{path} has {path.stat().st_size} bytes; at most {_MANIFEST_MAX_BYTES}: reinstall the model")
+    manifest = _read_json(path, path.read_bytes())
+    if manifest.get("format") != FORMAT:
+        raise ModelError(f"{path} has format {manifest.get('format')!r}; this version reads {FORMAT}: train again")
+    listed = manifest.get("files")
+    if not isinstance(listed, dict) or set(listed) != set(CONTENT) or not {"name", "version"} <= set(manifest):
+        raise ModelError(f"{path} must name the model, its version and the files {', '.join(CONTENT)}: train again")
+    extra = sorted({p.name for p in folder.iterdir()} - {*CONTENT, MANIFEST})
+    if extra:
+        raise ModelError(f"{folder / extra[0]} is not in the manifest; remove it or reinstall the model")
+    return manifest
+
+
+def _read_verified(folder: Path, name: str, entry: Mapping[str, object]) -> bytes:
+    path = folder / name
+    if not path.is_file():
+        raise ModelError(f"{path} is missing; reinstall or train the model again")
+    size, expected = path.stat().st_size, entry.get("bytes")
+    if size != expected:
+        raise ModelError(f"{path} has {size} bytes, its manifest says {expected}; reinstall or train the model again")
+    body = path.read_bytes()
+    if hashlib.sha256(body).hexdigest() != entry.get("sha256"):
+        raise ModelError(f"{path} was changed: its SHA-256 is not the manifest's; reinstall or train the model again")
+    return body
+
+
+def _read_json(path: Path, body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except ValueError as e:
+        raise ModelError(f"{path} is not JSON: {e}; reinstall or train the model again") from e
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds {type(value).__name__}; expected an object: reinstall the model")
+    return value
+
+
+def _replace_folder(target: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a new folder, then put it at ``target``; on any error the old one stays."""
+    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
+    old = fresh.with_name(fresh.name + ".old")
+    try:
+        fresh.chmod(0o755)  # mkdtemp makes it private; a model is read by other users' workers
+        write(fresh)
+        if target.exists():
+            target.replace(old)
+        fresh.replace(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if old.exists() and not target.exists():
+            old.replace(target)
+        shutil.rmtree(old, ignore_errors=True)
