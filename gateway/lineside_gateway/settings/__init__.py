@@ -1,0 +1,47 @@
+"""The gateway's settings: one YAML file, ``version: 1``."""
+
+from lineside_gateway.settings.loader import (
+    Problem,
+    SettingsProblemsError,
+    load_settings,
+    read_settings,
+    secret,
+    settings_schema,
+)
+from lineside_gateway.settings.model import (
+    BrokerSettings,
+    EquipmentSettings,
+    EventSettings,
+    GatewaySettings,
+    JobControlSettings,
+    Limit,
+    Mode,
+    Settings,
+    TaskSettings,
+    WriteSettings,
+)
+from lineside_gateway.settings.server import Report, SecurityMode, SecurityPolicy, SecuritySettings, ServerSettings
+
+__all__ = [
+    "BrokerSettings",
+    "EquipmentSettings",
+    "EventSettings",
+    "GatewaySettings",
+    "JobControlSettings",
+    "Limit",
+    "Mode",
+    "Problem",
+    "Report",
+    "SecurityMode",
+    "SecurityPolicy",
+    "SecuritySettings",
+    "ServerSettings",
+    "Settings",
+    "SettingsProblemsError",
+    "TaskSettings",
+    "WriteSettings",
+    "load_settings",
+    "read_settings",
+    "secret",
+    "settings_schema",
+]

@@ -1,0 +1,201 @@
+"""The gateway's settings as frozen models; descriptions, defaults and bounds live here and nowhere else.
+
+Docs, the JSON Schema and ``lineside check`` are generated from these fields.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from lineside_gateway.settings.section import FilePath, Name, OpcUrl, Scalar, Section
+from lineside_gateway.settings.server import ServerSettings
+
+
+class Mode(StrEnum):
+    """What a recommendation may do to the plant, weakest first."""
+
+    OFF = "off"
+    SHADOW = "shadow"
+    ADVISORY = "advisory"
+    CONFIRM = "confirm"
+    CLOSED_LOOP = "closed_loop"
+
+
+class EquipmentSettings(Section):
+    """Equipment of one server. A glob in ``browse`` makes each match one piece of equipment, named by BrowseName."""
+
+    id: Name | None = Field(default=None, description="equipment_id. Leave out when browse holds a glob.")
+    server: Name | None = Field(default=None, description="Server that hosts it. Default: the only server.")
+    browse: str = Field(description="Browse path ('Objects/A1', 'Objects/Line*/A?') or NodeId ('nsu=...;s=...').")
+    site: str = Field(default="", description="ISA-95 site.")
+    area: str = Field(default="", description="ISA-95 area.")
+    work_center: str = Field(default="", description="ISA-95 work center.")
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="Task tag -> browse path below this equipment or NodeId; adds to tags."
+    )
+
+    @model_validator(mode="after")
+    def _id_or_glob(self) -> EquipmentSettings:
+        if self.id is not None and self.has_glob:
+            raise ValueError(f"id '{self.id}' with a glob in browse '{self.browse}' names many machines alike; drop id")
+        return self
+
+    @property
+    def has_glob(self) -> bool:
+        """True where ``browse`` may match several nodes."""
+        return not self.browse.startswith(("nsu=", "ns=", "i=", "s=", "g=", "b=")) and any(
+            c in self.browse for c in "*?["
+        )
+
+
+class JobControlSettings(Section):
+    """The MES's ISA-95 Job Control object (OPC 10031-4)."""
+
+    server: Name = Field(description="Server that hosts the job order receiver.")
+    browse: str = Field(
+        default="Objects/JobOrderReceiver", description="Browse path or NodeId of the job order receiver."
+    )
+
+
+class EventSettings(Section):
+    """Where events come from and which of their fields become a record of stream ``events``."""
+
+    server: Name = Field(description="Server that emits the events.")
+    node: str = Field(
+        default="i=2253", description="Event notifier: browse path or NodeId; i=2253 is the Server object."
+    )
+    type: str = Field(default="", description="BrowseName of the event type; default: any type that has the fields.")
+    fields: dict[str, str] = Field(
+        default_factory=lambda: {
+            "kind": "Kind",
+            "equipment_id": "EquipmentId",
+            "serial_no": "SerialNo",
+            "mode": "Mode",
+            "value": "Value",
+            "porous": "Porous",
+            "defect": "Defect",
+            "text": "Text",
+        },
+        description="Record field -> BrowseName of the event field.",
+    )
+
+
+class Limit(Section):
+    """Bounds of one written tag, on top of the node's own EURange."""
+
+    low: float | None = Field(default=None, description="Lowest value written.")
+    high: float | None = Field(default=None, description="Highest value written.")
+    step: float | None = Field(default=None, gt=0, description="Largest change from the value the node holds.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Limit:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+
+class WriteSettings(Section):
+    """One effect on the plant: tags to set in order, or job orders to update. Only these nodes are ever written."""
+
+    set: dict[str, Scalar] = Field(
+        default_factory=dict, description="Tag -> value or '{output field}', written in this order on the equipment."
+    )
+    update_job_orders: str | None = Field(
+        default=None, description="Output field that holds the job-order records to send to the MES."
+    )
+    acknowledge: str | None = Field(
+        default=None,
+        description="Counter tag that rises when the plant has acted: of the equipment or the job order receiver.",
+    )
+    limits: dict[str, Limit] = Field(default_factory=dict, description="Tag -> bounds of the values written.")
+    rate_per_min: float = Field(
+        default=30.0,
+        gt=0,
+        le=6000,
+        description="Writes per piece of equipment and minute at most; more are refused, counted.",
+    )
+    read_back: bool = Field(default=True, description="Read each tag after writing it and compare.")
+
+    @model_validator(mode="after")
+    def _one_effect(self) -> WriteSettings:
+        if bool(self.set) == (self.update_job_orders is not None):
+            raise ValueError("give exactly one of set and update_job_orders")
+        stray = sorted(set(self.limits) - set(self.set))
+        if stray:
+            raise ValueError(f"limits name {', '.join(stray)}, which set does not write")
+        return self
+
+
+class TaskSettings(Section):
+    """One task bound to equipment, with its mode and its effects."""
+
+    task: Name = Field(description="Installed task, as 'lineside tasks' lists it.")
+    equipment: str | tuple[str, ...] = Field(
+        default="*", description="equipment_ids or glob patterns the task applies to."
+    )
+    mode: Mode = Field(default=Mode.ADVISORY, description="off | shadow | advisory | confirm | closed_loop.")
+    config: dict[str, object] = Field(default_factory=dict, description="The task's own configuration.")
+    write: tuple[WriteSettings, ...] = Field(
+        default=(), description="Effects on the plant, used in confirm and closed_loop."
+    )
+    max_batch_size: int = Field(default=32, ge=1, le=4096, description="Windows per batch at most.")
+    max_wait_s: float = Field(default=0.05, ge=0, le=60, description="Wall-clock wait for a batch to fill.")
+    queue: str = Field(default="", description="Celery queue; default: lineside.")
+
+    @property
+    def equipment_patterns(self) -> tuple[str, ...]:
+        """Glob patterns, always a tuple."""
+        return (self.equipment,) if isinstance(self.equipment, str) else self.equipment
+
+
+class GatewaySettings(Section):
+    """The gateway itself and the OPC UA server it hosts."""
+
+    id: Name = Field(default="line-1", description="Name of this gateway; result stream and hosted namespace carry it.")
+    endpoint: OpcUrl = Field(
+        default="opc.tcp://127.0.0.1:4850/lineside", description="Endpoint of the hosted OPC UA server."
+    )
+    data_dir: FilePath = Field(default=Path("var"), description="Folder for certificates and stored requests.")
+    advisory_only: bool = Field(
+        default=False, description="Plant-wide switch: every mode above advisory is held at advisory."
+    )
+
+
+class BrokerSettings(Section):
+    """The Redis or Valkey server between gateway and workers."""
+
+    url: str = Field(
+        default="redis://127.0.0.1:6379/0", pattern=r"^(rediss?|unix)://\S+$", description="URL; rediss:// is TLS."
+    )
+    password_file: FilePath | None = Field(default=None, description="File that holds the broker's password.")
+
+
+class Settings(Section):
+    """The whole file."""
+
+    version: Literal[1] = Field(description="Format version of the file; 1.")
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings, description="The gateway itself.")
+    broker: BrokerSettings = Field(default_factory=BrokerSettings, description="Broker to the workers.")
+    servers: tuple[ServerSettings, ...] = Field(min_length=1, description="OPC UA servers of the plant.")
+    equipment: tuple[EquipmentSettings, ...] = Field(min_length=1, description="Equipment on those servers.")
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="Task tag -> browse path below the equipment, where it differs from the tag."
+    )
+    job_control: JobControlSettings | None = Field(default=None, description="The MES's job orders.")
+    events: tuple[EventSettings, ...] | None = Field(
+        default=None, description="Sources of events. Default: the Server object of job_control's server."
+    )
+    tasks: tuple[TaskSettings, ...] = Field(min_length=1, description="Tasks bound to equipment.")
+
+    @field_validator("servers")
+    @classmethod
+    def _unique_servers(cls, servers: tuple[ServerSettings, ...]) -> tuple[ServerSettings, ...]:
+        names = [s.name for s in servers]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"server name {', '.join(twice)} is used twice; names are unique")
+        return servers
