@@ -11,14 +11,17 @@ import socket
 from pathlib import Path
 from urllib.parse import urlparse
 
-from asyncua import Node, Server, ua
+from asyncua import ua
+from asyncua.common.node import Node
 from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.address_space import AddressSpace, AttributeValue, NodeData, NodeManagementService
 from asyncua.server.internal_server import InternalServer
+from asyncua.server.server import Server
 from asyncua.server.standard_address_space import standard_address_space
 from asyncua.server.user_managers import UserManager
 
 from lineside_plant.servers.errors import PortBusyError
+from lineside_plant.servers.nodeids import ObjectIds, standard
 
 _standard_nodes: dict[ua.NodeId, NodeData] = {}
 
@@ -27,7 +30,7 @@ def _standard_copy() -> list[NodeData]:
     """Nodes of the OPC UA base namespace, own attribute and reference lists, shared initial values."""
     if not _standard_nodes:
         space = AddressSpace()
-        standard_address_space.fill_address_space(NodeManagementService(space))
+        standard_address_space.fill_address_space(NodeManagementService(space))  # type: ignore[no-untyped-call]
         _standard_nodes.update({nodeid: space[nodeid] for nodeid in space.keys()})  # noqa: SIM118  AddressSpace has no iterator
     copies = []
     for original in _standard_nodes.values():
@@ -53,11 +56,11 @@ class _Operators(UserManager):
 
     def get_user(
         self,
-        iserver: InternalServer,
+        iserver: InternalServer,  # noqa: ARG002  asyncua's signature
         username: str | None = None,
-        password: str | None = None,
-        certificate: object = None,
-    ) -> User:  # noqa: ARG002
+        password: str | None = None,  # noqa: ARG002
+        certificate: object = None,  # noqa: ARG002
+    ) -> User:
         return User(role=UserRole.User, name=username)
 
 
@@ -69,7 +72,7 @@ class Endpoint:
         self.url = url
         self.application_uri = application_uri
         self.namespaces = namespaces
-        self.server = Server(iserver=_InternalServer(user_manager=_Operators()))  # type: ignore[no-untyped-call]
+        self.server = Server(iserver=_InternalServer(user_manager=_Operators()))
         self.index: dict[str, int] = {}
 
     async def build(self) -> None:
@@ -111,7 +114,7 @@ class Endpoint:
         value: ua.Variant,
         *,
         data_type: ua.NodeId,
-        type_definition: int = ua.ObjectIds.BaseDataVariableType,
+        type_definition: int = ObjectIds.BaseDataVariableType,
         writable: bool = False,
         description: str = "",
     ) -> Node:
@@ -130,8 +133,8 @@ class Endpoint:
         item.BrowseName = ua.QualifiedName(name, nodeid.NamespaceIndex)
         item.NodeClass = ua.NodeClass.Variable
         item.ParentNodeId = parent.nodeid
-        item.ReferenceTypeId = ua.NodeId(ua.ObjectIds.HasComponent)
-        item.TypeDefinition = ua.NodeId(type_definition)
+        item.ReferenceTypeId = standard(ObjectIds.HasComponent)
+        item.TypeDefinition = standard(type_definition)
         item.NodeAttributes = attributes
         (result,) = await self.server.iserver.isession.add_nodes([item])
         result.StatusCode.check()

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from asyncua import Server, ua
+from asyncua import ua
 from asyncua.common.manage_nodes import create_data_type, create_encoding
 from asyncua.common.structures104 import load_custom_struct
+from asyncua.server.server import Server
+
+from lineside_plant.servers.nodeids import ObjectIds, numeric, standard
 
 JOB_CONTROL_URI = "http://opcfoundation.org/UA/ISA95-JOBCONTROL_V2/"
 
@@ -41,7 +44,7 @@ class _Structure:
     fields: tuple[_Field, ...]
 
 
-_ID = ua.ObjectIds
+_ID = ObjectIds
 _DESCRIPTIONS = _Field("Description", _ID.LocalizedText, array=True)
 _QUANTITY = (_Field("Quantity", _ID.DecimalString), _Field("EngineeringUnits", _ID.EUInformation))
 _PROPERTIES = _Field("Properties", "ISA95PropertyDataType", array=True)
@@ -139,12 +142,12 @@ async def build_job_types(server: Server, index: int) -> JobTypes:
     data_types: dict[str, ua.NodeId] = {}
     classes: dict[str, type] = {}
     for structure in _STRUCTURES:
-        nodeid = ua.NodeId(structure.type_id, index)
+        nodeid = numeric(structure.type_id, index)
         data_types[structure.name] = nodeid
         node = await create_data_type(
             server.nodes.base_structure_type, nodeid, ua.QualifiedName(structure.name, index), structure.name
         )
-        encoding_id = ua.NodeId(structure.encoding_id, index)
+        encoding_id = numeric(structure.encoding_id, index)
         await create_encoding(node, encoding_id, ua.QualifiedName("Default Binary", 0))
         definition = _definition(structure, encoding_id, data_types, server.nodes.base_structure_type.nodeid)
         await node.write_data_type_definition(definition)
@@ -171,8 +174,8 @@ def _structure_field(field: _Field, data_types: Mapping[str, ua.NodeId]) -> ua.S
     result = ua.StructureField()
     result.Name = field.name
     result.Description = ua.LocalizedText(field.name)
-    result.DataType = data_types[field.data_type] if isinstance(field.data_type, str) else ua.NodeId(field.data_type)
+    result.DataType = data_types[field.data_type] if isinstance(field.data_type, str) else standard(field.data_type)
     result.ValueRank = ua.ValueRank.OneDimension if field.array else ua.ValueRank.Scalar
-    result.ArrayDimensions = [0] if field.array else None
+    result.ArrayDimensions = [ua.UInt32(0)] if field.array else []
     result.IsOptional = field.optional
     return result

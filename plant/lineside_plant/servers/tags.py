@@ -9,11 +9,9 @@ from dataclasses import dataclass
 
 from asyncua import ua
 
+from lineside_plant.spec import MILLS, PRESS, SPEED_HIGH, SPEED_LOW
+
 UNECE_URI = "http://www.opcfoundation.org/UA/units/un/cefact"
-MILLS = ("A1", "A2")
-PRESS = "B1"
-GRINDERS = ("C1", "C2")
-MACHINES = (*MILLS, PRESS, *GRINDERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class Tag:
 _DOUBLE, _UINT32, _INT32 = ua.VariantType.Double, ua.VariantType.UInt32, ua.VariantType.Int32
 _STRING, _BOOLEAN = ua.VariantType.String, ua.VariantType.Boolean
 
-SPEED_LIMITS = (0.8, 1.15)
+SPEED_LIMITS = (SPEED_LOW, SPEED_HIGH)
 TOOL_OFFSET_LIMITS_UM = (-500.0, 500.0)
 
 _CYCLIC = (

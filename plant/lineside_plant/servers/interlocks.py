@@ -1,0 +1,149 @@
+"""The PLC's own logic: what becomes of a value that a client writes.
+
+A write is judged when it arrives. Numbers are clamped to their range, a flag starts its action on the rising edge, and
+at the next scan (one wall tick in real time, the next Advance in lock-step) flags whose work is done fall back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from asyncua import ua
+from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.server.address_space import AddressSpace, AttributeService
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.status_codes import StatusCodes
+
+from lineside_plant.servers.tags import SPEED_LIMITS, TOOL_OFFSET_LIMITS_UM
+
+WriteValue: TypeAlias = float | bool | str
+Judge: TypeAlias = Callable[[str, WriteValue], Awaitable[int]]
+
+LIMITS = {"SpeedOverride": SPEED_LIMITS, "ToolOffset": TOOL_OFFSET_LIMITS_UM}
+MAX_SERIAL_CHARS = 64
+
+
+class Commands(Protocol):
+    """What a PLC may ask of the plant; each command takes effect when the plant is next advanced."""
+
+    def request_maintenance(self, machine: str) -> None:
+        """Carry out maintenance at the next boundary."""
+
+    def reject(self, machine: str, serial_no: str) -> bool:
+        """Send the part to the bench; False if it has already left or was never made."""
+
+    def set_speed(self, machine: str, speed: float) -> None:
+        """Set the cutting speed factor of a mill."""
+
+    def set_tool_offset(self, machine: str, offset_um: float) -> None:
+        """Set the tool length compensation of a mill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the PLC makes of a written value: its status, and what it stores where (nothing if refused)."""
+
+    status: int = StatusCodes.Good
+    stored: WriteValue | None = None
+
+
+class PlcLogic:
+    """Interlocks of one machine. Pure state and commands: no OPC UA server in it."""
+
+    def __init__(self, machine: str, commands: Commands) -> None:
+        self._machine = machine
+        self._commands = commands
+        self._serial = ""
+        self._raised_for: str | None = None
+        self._maintenance_pending = False
+
+    def write(self, tag: str, value: WriteValue) -> Verdict:
+        """Judge ``value`` for ``tag`` and act on it."""
+        if tag in LIMITS:
+            return self._set_point(tag, float(value))
+        if tag == "RejectSerialNo":
+            return self._serial_no(str(value))
+        if tag == "RejectFlag":
+            return self._reject(bool(value))
+        return self._maintenance(bool(value))
+
+    def scan(self) -> dict[str, WriteValue]:
+        """One scan cycle: the tags that fall back now, with the value they fall back to."""
+        if self._raised_for is None:
+            return {}
+        self._raised_for = None
+        return {"RejectFlag": False}
+
+    def maintenance_ended(self) -> None:
+        """The plant has taken the request, or maintenance came anyway."""
+        self._maintenance_pending = False
+
+    def _set_point(self, tag: str, value: float) -> Verdict:
+        if not math.isfinite(value):
+            return Verdict(StatusCodes.BadOutOfRange)
+        low, high = LIMITS[tag]
+        clamped = min(max(value, low), high)
+        if tag == "SpeedOverride":
+            self._commands.set_speed(self._machine, clamped)
+        else:
+            self._commands.set_tool_offset(self._machine, clamped)
+        return Verdict(StatusCodes.Good if clamped == value else StatusCodes.GoodClamped, clamped)
+
+    def _serial_no(self, value: str) -> Verdict:
+        if len(value) > MAX_SERIAL_CHARS:
+            return Verdict(StatusCodes.BadOutOfRange)
+        self._serial = value
+        return Verdict(stored=value)
+
+    def _reject(self, raised: bool) -> Verdict:
+        """A rising edge rejects; while the flag still stands, only another serial number makes a new edge."""
+        if not raised:
+            self._raised_for = None
+        elif self._raised_for != self._serial:
+            self._raised_for = self._serial
+            self._commands.reject(self._machine, self._serial)
+        return Verdict(stored=raised)
+
+    def _maintenance(self, requested: bool) -> Verdict:
+        if not requested:
+            # A request once given stands until it is taken: the crew may be on its way.
+            return Verdict(StatusCodes.BadInvalidState if self._maintenance_pending else StatusCodes.Good, stored=None)
+        if not self._maintenance_pending:
+            self._maintenance_pending = True
+            self._commands.request_maintenance(self._machine)
+        return Verdict(stored=True)
+
+
+class InterlockedWrites(AttributeService):
+    """The Write service of a PLC server: client values of writable tags pass through the PLC's logic.
+
+    Runs inside the client's own Write request, so that status and read-back are settled when the client is answered.
+    """
+
+    def __init__(self, space: AddressSpace, tags: dict[ua.NodeId, tuple[str, ua.VariantType]], judge: Judge) -> None:
+        super().__init__(space)
+        self._tags = tags
+        self._judge = judge
+
+    async def write(
+        self,
+        params: ua.WriteParameters,
+        user: User = User(role=UserRole.Admin),  # noqa: B008  asyncua's signature
+    ) -> list[ua.StatusCode]:
+        """Answer each item of a Write request; items of other nodes go asyncua's way."""
+        results: list[ua.StatusCode] = []
+        for item in params.NodesToWrite:
+            target = self._tags.get(item.NodeId) if item.AttributeId == AttributeIds.Value else None
+            if target is None:
+                results += await super().write(ua.WriteParameters(NodesToWrite=[item]), user)
+                continue
+            tag, data_type = target
+            variant = item.Value.Value
+            if variant is None or variant.VariantType != data_type or variant.is_array or variant.Value is None:
+                results.append(ua.StatusCode(ua.UInt32(StatusCodes.BadTypeMismatch)))
+                continue
+            results.append(ua.StatusCode(ua.UInt32(await self._judge(tag, variant.Value))))
+        return results
