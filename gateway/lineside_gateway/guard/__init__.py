@@ -1,0 +1,1 @@
+"""What a recommendation may do to the plant, and how it is done."""

@@ -1,0 +1,19 @@
+"""The hosted OPC UA server: recommendations as nodes for HMIs, PLCs and MES programs."""
+
+from lineside_gateway.publish.diagnostics import Diagnostics
+from lineside_gateway.publish.errors import HostingError, PublishError
+from lineside_gateway.publish.fields import State
+from lineside_gateway.publish.names import NAMESPACE_URI
+from lineside_gateway.publish.recommendation_nodes import Fault, HostedTask
+from lineside_gateway.publish.server import HostedServer
+
+__all__ = [
+    "NAMESPACE_URI",
+    "Diagnostics",
+    "Fault",
+    "HostedServer",
+    "HostedTask",
+    "HostingError",
+    "PublishError",
+    "State",
+]

@@ -1,0 +1,184 @@
+"""The hosted nodes of one task on one piece of equipment: what they show, and how much it is worth right now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from asyncua import ua
+
+from lineside_gateway.publish.errors import PublishError
+from lineside_gateway.publish.fields import VARIANT, Field, FieldType, State, contents, flat, structured
+from lineside_gateway.publish.nodeids import StatusCodes, status_code
+from lineside_gateway.publish.reasons import encoded
+from lineside_gateway.publish.variables import Builder, data_value
+from lineside_gateway.settings.model import Mode
+from lineside_plugins.contract import Outputs
+from lineside_plugins.types import Recommendation
+
+
+class Fault(StrEnum):
+    """What is gone behind a recommendation; decides the Bad StatusCode its nodes show."""
+
+    INPUTS = "inputs"
+    WORKER = "worker"
+    MODEL = "model"
+
+
+_BAD = {
+    Fault.INPUTS: StatusCodes.BadNoCommunication,
+    Fault.WORKER: StatusCodes.BadOutOfService,
+    Fault.MODEL: StatusCodes.BadConfigurationError,
+}
+
+
+class Standing(StrEnum):
+    """What the nodes show at present."""
+
+    WAITING = "waiting"
+    LIVE = "live"
+    STALE = "stale"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class HostedTask:
+    """One task bound to one piece of equipment or a line; ``location`` is site, area, work center, as far as set."""
+
+    task: str
+    equipment_id: str
+    outputs: Outputs
+    mode: Mode = Mode.ADVISORY
+    location: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Cell:
+    """One Variable, its flat twin and the value both show."""
+
+    shown: Field
+    node: ua.NodeId
+    twin: ua.NodeId | None = None
+    value: object = None
+
+
+@dataclass(slots=True)
+class RecommendationNodes:
+    """Cells by field name. Only the hosted server's own loop touches an instance."""
+
+    hosted: HostedTask
+    builder: Builder
+    good_share: float
+    cells: dict[str, Cell] = field(default_factory=dict)
+    standing: Standing = Standing.WAITING
+    shown: Recommendation | None = None
+
+    async def announce(self) -> None:
+        """Say in words that nothing has been recommended yet."""
+        self.cells["status_text"].value = "no recommendation yet"
+        await self._write(self.cells["status_text"], StatusCodes.Good, datetime.now(UTC))
+
+    async def show(self, rec: Recommendation, mode: Mode, state: State, now: datetime | None) -> None:
+        """Put ``rec`` on all nodes, the flag last; Uncertain where its inputs were poor or its time is over.
+
+        Raises:
+            PublishError: A value does not fit its declared output; no node was touched.
+        """
+        values = self._values(rec, mode, state)
+        self.shown = rec
+        for name, cell in self.cells.items():
+            cell.value = values.get(name)
+        if now is not None and now > rec.valid_until:
+            await self._stale(rec)
+            return
+        self.standing = Standing.LIVE
+        if rec.quality >= self.good_share:
+            await self._restate(StatusCodes.Good, "")
+            return
+        # Part 8, 6.4.3: "has less than the required number of Good sources".
+        text = f"only {rec.quality:.0%} of the window's samples were Good; {self.good_share:.0%} are needed"
+        await self._restate(StatusCodes.UncertainSubNormal, text)
+
+    async def expire(self, now: datetime) -> bool:
+        """Turn Uncertain once ``valid_until`` has passed in event time; True where that was now."""
+        if self.standing is not Standing.LIVE or self.shown is None or now <= self.shown.valid_until:
+            return False
+        await self._stale(self.shown)
+        return True
+
+    async def fail(self, fault: Fault, cause: str) -> None:
+        """Turn Bad with the cause in words, until the next recommendation."""
+        self.standing = Standing.FAILED
+        await self._restate(_BAD[fault], cause)
+
+    async def set_state(self, key: str, state: State) -> bool:
+        """Move the shown recommendation to ``state``; False where another one is shown by now."""
+        if self.shown is None or self.shown.key != key:
+            return False
+        self.cells["state"].value = state.value
+        await self._write(self.cells["state"], StatusCodes.Good, datetime.now(UTC))
+        return True
+
+    def supersedes(self, rec: Recommendation) -> bool:
+        """True where something newer than ``rec`` is shown already."""
+        return self.shown is not None and rec.window_end < self.shown.window_end
+
+    async def _stale(self, rec: Recommendation) -> None:
+        self.standing = Standing.STALE
+        if self.cells["state"].value == State.PROPOSED.value:
+            self.cells["state"].value = State.EXPIRED.value
+        text = f"no newer recommendation since {rec.window_end.isoformat()}; valid until {rec.valid_until.isoformat()}"
+        await self._restate(StatusCodes.UncertainLastUsableValue, text)
+
+    async def _restate(self, status: int, text: str) -> None:
+        """Write every cell with ``status``; state and status text are the gateway's own word and stay Good."""
+        source = None if self.shown is None else self.shown.window_end
+        self.cells["status_text"].value = text
+        own = [self.cells["status_text"], self.cells["state"]]
+        flag = self.cells[self._flag_field]
+        now = datetime.now(UTC)
+        for cell in self.cells.values():
+            if cell is not flag and cell not in own:
+                await self._write(cell, status, source)
+        for cell in own:
+            if cell.value is not None:
+                await self._write(cell, StatusCodes.Good, now)
+        await self._write(flag, status, source)
+
+    @property
+    def _flag_field(self) -> str:
+        flag = self.hosted.outputs.flag
+        return next(name for name, cell in self.cells.items() if cell.shown.output == flag)
+
+    async def _write(self, cell: Cell, status: int, source: datetime | None) -> None:
+        missing = cell.value is None and status != StatusCodes.Good
+        value: object = cell.value
+        if cell.shown.field_type is FieldType.REASONS and isinstance(value, tuple):
+            value = encoded(value)
+        written = data_value(value, VARIANT[cell.shown.field_type], status, source)
+        if missing:
+            written = replace(written, StatusCode=status_code(_bad_or_no_data(status)))
+        await self.builder.write(cell.node, written)
+        if cell.twin is not None and cell.shown.flat_type is not None:
+            twin = data_value(flat(cell.shown, cell.value), VARIANT[cell.shown.flat_type], status, source)
+            await self.builder.write(cell.twin, replace(twin, StatusCode=written.StatusCode))
+
+    def _values(self, rec: Recommendation, mode: Mode, state: State) -> dict[str, object]:
+        common: Mapping[str, object] = contents(rec, mode.value, state)
+        values: dict[str, object] = {}
+        for name, cell in self.cells.items():
+            given = rec.value.get(cell.shown.output) if cell.shown.output else common.get(name)
+            try:
+                values[name] = structured(cell.shown, given)
+            except ValueError as e:
+                raise PublishError(
+                    f"recommendation {rec.key} is not shown: {e}; correct the outputs declared by task '{rec.task}'"
+                ) from e
+        return values
+
+
+def _bad_or_no_data(status: int) -> int:
+    """A cell without a value has nothing to be uncertain about."""
+    return status if status_code(status).is_bad() else StatusCodes.BadNoData

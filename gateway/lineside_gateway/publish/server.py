@@ -1,0 +1,219 @@
+"""The OPC UA server the gateway hosts: recommendations as nodes, read-only, stale when anything behind them fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Sequence
+from datetime import datetime
+from urllib.parse import ParseResult, urlparse
+
+from asyncua import ua
+from asyncua.server.server import Server
+
+from lineside_gateway.guard.modes import effective
+from lineside_gateway.publish.access import AnonymousOnly, ReadOnlyRuleset
+from lineside_gateway.publish.diagnostics import DiagnosticNodes, Diagnostics
+from lineside_gateway.publish.errors import HostingError, PublishError
+from lineside_gateway.publish.fields import State
+from lineside_gateway.publish.layout import Layout
+from lineside_gateway.publish.names import NAMESPACE_URI
+from lineside_gateway.publish.reasons import add_reason_type
+from lineside_gateway.publish.recommendation_nodes import Fault, HostedTask, RecommendationNodes
+from lineside_gateway.publish.variables import Builder
+from lineside_plugins.types import Recommendation
+
+DEFAULT_PORT = 4840  # registered for opc.tcp, OPC UA Part 6, 7.2
+HEARTBEAT_S = 1.0
+GOOD_SHARE = 0.5
+
+
+class HostedServer:
+    """Hosts the nodes of ``tasks`` at ``endpoint``. All methods are called from the loop that called ``start``.
+
+    Times given are event time. ``good_share`` is the quality from which a recommendation is shown as Good. Port 0
+    takes a free port; ``endpoint`` tells which.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        gateway_id: str,
+        tasks: Sequence[HostedTask],
+        *,
+        good_share: float = GOOD_SHARE,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        self._url = urlparse(endpoint)
+        self._gateway_id = gateway_id
+        self._tasks = tuple(tasks)
+        self._good_share = good_share
+        self._heartbeat_s = heartbeat_s
+        self._server: Server | None = None
+        self._nodes: dict[tuple[str, str], RecommendationNodes] = {}
+        self._diagnostics: DiagnosticNodes | None = None
+        self._heart: asyncio.Task[None] | None = None
+        self._now: datetime | None = None
+        self._demoted = False
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def endpoint(self) -> str:
+        """The URL clients connect to, with the port in use."""
+        return self._url.geturl()
+
+    async def start(self) -> None:
+        """Build the nodes, listen and start the heartbeat.
+
+        Raises:
+            HostingError: The port is taken or the address is not of this machine.
+        """
+        _check_free(self._url)
+        server = Server(user_manager=AnonymousOnly())
+        await server.init()
+        server.name = f"Lineside gateway {self._gateway_id}"
+        server.product_uri = NAMESPACE_URI
+        server.allow_remote_admin(False)
+        server.set_identity_tokens([ua.AnonymousIdentityToken])
+        server.set_security_policy([ua.SecurityPolicyType.NoSecurity], ReadOnlyRuleset())
+        await server.set_application_uri(f"urn:lineside:gateway:{self._gateway_id}")
+        server.set_endpoint(self.endpoint)
+        await self._build(server)
+        await _listen(server, self._url)
+        self._server = server
+        if server.bserver is not None:
+            self._url = self._url._replace(netloc=f"{self._url.hostname}:{server.bserver.port}")
+        self._heart = asyncio.create_task(self._beat(), name="hosted-heartbeat")
+
+    async def stop(self) -> None:
+        """Stop the heartbeat, then the server; clients see the connection close."""
+        if self._heart is not None:
+            self._heart.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._heart
+            self._heart = None
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
+
+    async def publish(self, rec: Recommendation, state: State = State.PROPOSED) -> bool:
+        """Show ``rec``; False where its mode is not shown (off, shadow) or a newer one is shown already.
+
+        Raises:
+            PublishError: Its task has no nodes for that equipment, or a value does not fit its declared output.
+        """
+        nodes = self._nodes.get((rec.task, rec.equipment_id))
+        if nodes is None:
+            if any((t.task, t.equipment_id) == (rec.task, rec.equipment_id) for t in self._tasks):
+                return False
+            raise PublishError(
+                f"recommendation {rec.key} has no nodes: task '{rec.task}' is not bound to '{rec.equipment_id}'; "
+                "add the equipment to the task's binding"
+            )
+        async with self._one_at_a_time:
+            if nodes.supersedes(rec):
+                return False
+            await nodes.show(rec, effective(nodes.hosted.mode, demoted=self._demoted), state, self._now)
+        return True
+
+    async def set_state(self, key: str, state: State) -> bool:
+        """Move the recommendation of ``key`` to ``state``; False where it is not on display any more."""
+        async with self._one_at_a_time:
+            for nodes in self._nodes.values():
+                if await nodes.set_state(key, state):
+                    return True
+        return False
+
+    async def expire(self, now: datetime) -> int:
+        """Turn every recommendation Uncertain whose ``valid_until`` is before ``now``; how many turned."""
+        async with self._one_at_a_time:
+            self._now = now
+            return sum([await nodes.expire(now) for nodes in self._nodes.values()])
+
+    async def fault(self, task: str | None, equipment_id: str | None, cause: str, fault: Fault = Fault.INPUTS) -> int:
+        """Turn nodes Bad with ``cause`` in words until their next recommendation; None means all. How many turned."""
+        hit = [
+            nodes
+            for (its_task, its_equipment), nodes in self._nodes.items()
+            if task in {None, its_task} and equipment_id in {None, its_equipment}
+        ]
+        async with self._one_at_a_time:
+            for nodes in hit:
+                await nodes.fail(fault, cause)
+        return len(hit)
+
+    async def demote(self, demoted: bool) -> None:
+        """Show the plant-wide switch; recommendations published from now on carry the mode in force."""
+        self._demoted = demoted
+        if self._diagnostics is not None:
+            await self._diagnostics.show_mode(demoted)
+
+    async def show(self, numbers: Diagnostics) -> None:
+        """Show the gateway's own numbers."""
+        if self._diagnostics is not None:
+            await self._diagnostics.show(numbers)
+
+    async def read_back(self, task: str, equipment_id: str, output: str) -> ua.DataValue:
+        """Value, StatusCode and timestamps of one field as the server gives them to a client.
+
+        Raises:
+            PublishError: No such hosted field.
+        """
+        nodes = self._nodes.get((task, equipment_id))
+        if self._server is None or nodes is None or output not in nodes.cells:
+            raise PublishError(f"'{equipment_id}.{task}.{output}' is not hosted; check task, equipment and output")
+        return await self._server.get_node(nodes.cells[output].node).read_data_value(raise_on_bad_status=False)
+
+    async def _build(self, server: Server) -> None:
+        builder = Builder(server, await server.register_namespace(NAMESPACE_URI))
+        builder.reasons = await add_reason_type(server, builder.namespace)
+        layout = Layout(builder, self._good_share)
+        self._nodes = await layout.build(self._tasks)
+        self._diagnostics = DiagnosticNodes(builder)
+        await self._diagnostics.build(layout, self._gateway_id)
+        await self._diagnostics.show_mode(self._demoted)
+
+    async def _beat(self) -> None:
+        while self._diagnostics is not None:
+            await asyncio.sleep(self._heartbeat_s)
+            await self._diagnostics.beat()
+
+
+async def _listen(server: Server, url: ParseResult) -> None:
+    try:
+        await server.start()
+    except OSError as e:
+        raise _hosting_error(url, e) from e
+
+
+def _check_free(url: ParseResult) -> None:
+    """Bind and let go: a taken port is told before the address space is built, without a traceback in the log."""
+    if url.port == 0:
+        return
+    try:
+        address = socket.getaddrinfo(url.hostname, url.port or DEFAULT_PORT, type=socket.SOCK_STREAM)[0]
+        with socket.socket(address[0], address[1]) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address[4])
+            probe.listen(1)
+    except OSError as e:
+        raise _hosting_error(url, e) from e
+
+
+def _hosting_error(url: ParseResult, cause: OSError) -> HostingError:
+    where, port = url.geturl(), url.port or DEFAULT_PORT
+    if cause.errno == errno.EADDRINUSE:
+        sentence = (
+            f"port {port} of endpoint {where} is in use, perhaps by a second gateway; "
+            "stop that process or set another port in gateway.endpoint"
+        )
+    elif cause.errno == errno.EACCES:
+        sentence = f"port {port} of endpoint {where} needs more rights; set a port above 1023 in gateway.endpoint"
+    else:
+        sentence = (
+            f"endpoint {where} cannot be opened: {cause.strerror or cause}; set an address of this machine "
+            "in gateway.endpoint"
+        )
+    return HostingError(sentence, detail=repr(cause))
