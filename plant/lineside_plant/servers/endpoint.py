@@ -116,6 +116,7 @@ class Endpoint:
         data_type: ua.NodeId,
         type_definition: int = ObjectIds.BaseDataVariableType,
         writable: bool = False,
+        name_index: int | None = None,
         description: str = "",
     ) -> Node:
         """Add a Variable whose BrowseName is the last part of its string NodeId, and return it."""
@@ -130,7 +131,7 @@ class Endpoint:
         attributes.AccessLevel = attributes.UserAccessLevel = access
         item = ua.AddNodesItem()
         item.RequestedNewNodeId = nodeid
-        item.BrowseName = ua.QualifiedName(name, nodeid.NamespaceIndex)
+        item.BrowseName = ua.QualifiedName(name, ua.UInt16(nodeid.NamespaceIndex if name_index is None else name_index))
         item.NodeClass = ua.NodeClass.Variable
         item.ParentNodeId = parent.nodeid
         item.ReferenceTypeId = standard(ObjectIds.HasComponent)

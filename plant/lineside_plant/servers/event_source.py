@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-
 from asyncua import ua
 from asyncua.server.event_generator import EventGenerator
 
-from lineside_plant.events import PLANT_EPOCH, EventKind, PlantEvent
+from lineside_plant.events import EventKind, PlantEvent
 from lineside_plant.servers.endpoint import Endpoint
 from lineside_plant.servers.nodeids import ObjectIds, standard, text
+from lineside_plant.servers.published import source_time
 
 EVENT_TYPE = "PlantEventType"
 FIELDS: tuple[tuple[str, ua.VariantType], ...] = (
@@ -26,13 +24,6 @@ FIELDS: tuple[tuple[str, ua.VariantType], ...] = (
 # Severity 1..1000 as in OPC UA Part 5, 6.4.2: 801+ urgent, 601+ high, 401+ medium, the rest for information.
 SEVERITY = {EventKind.FAILURE: 850, EventKind.TOOL_BREAK: 650, EventKind.TRIP: 500, EventKind.REPAIR: 300}
 INFORMATION = 100
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@lru_cache(maxsize=1024)
-def source_time(time_us: int) -> datetime:
-    """The aware UTC datetime of a plant timestamp in microseconds since 1970; shared by all tags of one second."""
-    return _UNIX_EPOCH + timedelta(microseconds=time_us)
 
 
 class EventSource:
@@ -72,8 +63,3 @@ class EventSource:
                 part for part in (event.equipment_id, str(event.kind), event.serial_no, event.text) if part
             )
             await generator.trigger(time_attr=source_time(event.time + shift_us), message=message)
-
-
-def plant_seconds(time_us: int) -> float:
-    """Plant time in seconds of a timestamp in microseconds since 1970."""
-    return (time_us - int(PLANT_EPOCH.timestamp()) * 1_000_000) / 1e6

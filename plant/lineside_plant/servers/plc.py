@@ -15,9 +15,10 @@ from asyncua.ua.status_codes import StatusCodes
 
 from lineside_plant.events import PlantEvent, TagValue, time_us
 from lineside_plant.servers.endpoint import Endpoint
-from lineside_plant.servers.event_source import EventSource, source_time
+from lineside_plant.servers.event_source import EventSource
 from lineside_plant.servers.interlocks import Commands, InterlockedWrites, PlcLogic, WriteValue
 from lineside_plant.servers.nodeids import ObjectIds, text
+from lineside_plant.servers.published import PublishedValue, source_time
 from lineside_plant.servers.tags import Tag, tags_of
 
 VENDOR_URI = "urn:refplant:vendor:diagnostics"
@@ -30,19 +31,6 @@ class Sample(NamedTuple):
     tag: str
     value: TagValue
     status: int = StatusCodes.Good
-
-
-class PublishedValue(ua.DataValue):
-    """A DataValue that nobody changes after it was written, so that asyncua's defensive deep copy is for free.
-
-    Measured: a subscribed write costs 31 us with the copy and 10 us without.
-    """
-
-    __slots__ = ()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> PublishedValue:
-        """The value itself."""
-        return self
 
 
 _CONVERT: dict[ua.VariantType, Callable[[Any], Any]] = {
