@@ -60,7 +60,11 @@ def calibration_error(label: Labels, probability: Floats, bins: int = 10) -> flo
 
 
 def over_units(
-    units: Sequence[str], statistic: Callable[[NDArray[np.intp]], float], *, seed: int = 0, draws: int = 200
+    units: Sequence[str] | NDArray[np.str_],
+    statistic: Callable[[NDArray[np.intp]], float],
+    *,
+    seed: int = 0,
+    draws: int = 200,
 ) -> tuple[float, float, float]:
     """``statistic`` of all rows, and its 95 % interval when whole units (plants) are drawn anew with replacement.
 

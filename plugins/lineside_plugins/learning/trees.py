@@ -86,6 +86,21 @@ class TreeEnsemble:
         small[prefix + "depth"] = np.array([self.depth], dtype=np.int32)
         return small
 
+    def first(self, trees: int) -> TreeEnsemble:
+        """The ensemble cut after its first ``trees`` trees: the model as it stood at that boosting iteration."""
+        end = len(self.feature) if trees >= len(self.roots) else int(self.roots[trees])
+        return TreeEnsemble(
+            self.feature[:end],
+            self.threshold[:end],
+            self.left[:end],
+            self.right[:end],
+            self.missing_left[:end],
+            self.value[:end],
+            self.roots[:trees],
+            self.base,
+            self.depth,
+        )
+
     def margin(self, rows: NDArray[np.floating[Any]]) -> Floats:
         """Raw score (R,) of ``rows`` (R, F); NaN goes the way missing values went in training."""
         at, _ = self._walk(np.asarray(rows, dtype=np.float64), explain=False)

@@ -1,0 +1,213 @@
+"""From a batch of windows to advice: model, decision rule, health and reasons in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineside_plugins.learning.trees import TreeEnsemble, sigmoid
+from lineside_plugins.tasks.maintenance import features as f
+from lineside_plugins.tasks.maintenance import survival
+from lineside_plugins.tasks.maintenance.config import MaintenanceConfig
+from lineside_plugins.tasks.maintenance.dataset import RENEWALS, seconds
+from lineside_plugins.tasks.maintenance.hazards import GROUPS, Hazards, HazardTrees
+from lineside_plugins.types import Advice, DeviceHealth, ModelData, Reason, Record, WindowBatch
+
+Floats: TypeAlias = NDArray[np.float64]
+NAMES = f.feature_names()
+RUNNING_SHARE, AGE = NAMES.index("running_share"), NAMES.index("age_h")
+VIBRATION_RISE, KURTOSIS_RISE = NAMES.index("vibration_rise"), NAMES.index("kurtosis_rise")
+TEMPERATURE_RISE, POWER = NAMES.index("temperature_rise"), NAMES.index("power")
+CELLS_NEEDED = 4  # an hour of running since the renewal, below which nothing can be said
+WORTH_EXPLAINING = 0.05  # failure probability below which "no sign of wear" is the whole story
+NO_SIGN = Reason("VibRms", 0.0, "no sign of wear against this machine's own level since its last renewal")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Everything learned beside the models. Margins widen the 5 % and 95 % quantiles of log(1 + remaining life)."""
+
+    threshold: float
+    lags: tuple[int, ...]
+    low_margin: float
+    high_margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advisor:
+    """Hazard model, mode model and rule of one trained model. Stateless between batches."""
+
+    hazards: Hazards
+    modes: TreeEnsemble  # log-odds of bearing against lubrication
+    drift: TreeEnsemble  # log-odds of a drifted vibration sensor
+    compensation: f.Compensation
+    rule: Rule
+    config: MaintenanceConfig
+
+    @classmethod
+    def from_model(cls, model: ModelData, device: str, config: MaintenanceConfig) -> Advisor:
+        """Build from stored tensors; torch is imported only if a network won."""
+        hazards: Hazards
+        if model.config["winner"] == "network":
+            from lineside_plugins.tasks.maintenance.model import NetworkHazards  # noqa: PLC0415  imports torch
+
+            hazards = NetworkHazards.from_tensors(model.tensors, device)
+        else:
+            hazards = HazardTrees.from_tensors(model.tensors)
+        compensation = f.Compensation(np.asarray(model.tensors["compensation"], dtype=np.float64))
+        modes, drift = (TreeEnsemble.from_tensors(model.tensors, prefix) for prefix in ("mode.", "drift."))
+        return cls(hazards, modes, drift, compensation, read_rule(model.config), config)
+
+    def advise(self, batch: WindowBatch) -> list[Advice | None]:
+        """One entry per window, in the batch's order."""
+        values = f.channel_order(batch)
+        end_s = batch.end.astype(np.int64) / 1e6
+        records: Sequence[Mapping[str, tuple[Record, ...]]] = batch.records or ({},) * len(batch)
+        renewed = np.array([_last_renewal(r.get("events", ())) for r in records], dtype=np.float64)
+        age_s = np.where(renewed <= end_s, end_s - renewed, np.nan)
+        lags = self.rule.lags
+        x = f.features(values, end_s, age_s, self.compensation, period_s=batch.period_s, lags=lags)
+        now = x[:, 0]
+        curve = survival.curve(self.hazards.hazard(now))
+        p_now = survival.failure_probability(curve)
+        lasting = np.minimum(p_now, self._earlier(x))
+        low, high = interval(curve, self.rule)
+        median = survival.quantile(curve, 0.5)
+        bearing = sigmoid(self.modes.margin(now))
+        state = values[:, -1, f.STATE]
+        explained = np.flatnonzero(p_now > WORTH_EXPLAINING)
+        reasons = dict(zip(explained.tolist(), self._reasons(now[explained]), strict=True))
+        drifting = (self.drift.margin(now) > 0.0) & (p_now < self.threshold)
+        out: list[Advice | None] = []
+        for b in range(len(batch)):
+            if state[b] == f.FAILED:
+                out.append(_failed(end_s[b]))
+                continue
+            if state[b] == f.MAINTAINED or not now[b, RUNNING_SHARE] * values.shape[1] >= CELLS_NEEDED - 0.5:
+                out.append(None)
+                continue
+            young = age_s[b] < 3600.0 * self.config.min_age_h
+            flag = bool(lasting[b] > self.threshold) and not young
+            life = (float(median[b]), float(min(low[b], median[b])), float(max(high[b], median[b])))
+            mode = _mode(float(p_now[b]), float(bearing[b]), drifting=bool(drifting[b]))
+            out.append(_advice(end_s[b], flag, float(p_now[b]), life, mode, self.threshold, reasons.get(b, (NO_SIGN,))))
+        return out
+
+    @property
+    def threshold(self) -> float:
+        """The configured threshold, else the tuned one."""
+        return self.rule.threshold if self.config.threshold is None else self.config.threshold
+
+    def _earlier(self, x: Floats) -> Floats:
+        """The least failure probability (B,) that the earlier looks would have given."""
+        b, looks, width = x.shape
+        if looks == 1:
+            return np.ones(b)
+        hazard = self.hazards.hazard(x[:, 1:].reshape(-1, width), survival.DECISION_INTERVALS)
+        p = survival.failure_probability(survival.curve(hazard))
+        return np.asarray(p.reshape(b, looks - 1).min(axis=1))
+
+    def _reasons(self, x: Floats) -> list[tuple[Reason, ...]]:
+        if not len(x):
+            return []
+        shares = self.hazards.shares(x, survival.DECISION_INTERVALS)
+        total = np.maximum(np.abs(shares).sum(axis=1), 1e-9)
+        out = []
+        for row, share, whole in zip(x, shares, total, strict=True):
+            first = [g for g in np.argsort(-share)[:3] if share[g] > 0]
+            out.append(tuple(Reason(GROUPS[g], float(share[g] / whole), _words(GROUPS[g], row)) for g in first))
+        return out
+
+
+def read_rule(config: Mapping[str, object]) -> Rule:
+    """The rule as stored in a model's configuration."""
+    r = cast("Mapping[str, Any]", config["rule"])
+    return Rule(
+        threshold=float(r["threshold"]),
+        lags=tuple(int(n) for n in r["lags"]),
+        low_margin=float(r["low_margin"]),
+        high_margin=float(r["high_margin"]),
+    )
+
+
+def interval(curve: Floats, rule: Rule) -> tuple[Floats, Floats]:
+    """Conformal 90 % interval of remaining life (R,), (R,) in h, between 0 and the cap."""
+    low = np.log1p(survival.quantile(curve, 0.05)) - rule.low_margin
+    high = np.log1p(survival.quantile(curve, 0.95)) + rule.high_margin
+    cap = survival.RUL_CAP_H
+    return np.clip(np.expm1(low), 0.0, cap), np.clip(np.expm1(high), 0.0, cap)
+
+
+def _last_renewal(events: Sequence[Record]) -> float:
+    times = [seconds(e) for e in events if e.get("kind") in RENEWALS]
+    return max(times, default=float("nan"))
+
+
+def _mode(p: float, bearing: float, *, drifting: bool) -> str:
+    if drifting:
+        return "sensor_drift"
+    if p <= WORTH_EXPLAINING:
+        return "none"
+    return "bearing" if bearing > 0.5 else "lubrication"
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What was found about one machine at ``end_s``; ``life`` = (median, low, high) in h."""
+
+    end_s: float
+    flag: bool
+    p: float
+    life: tuple[float, float, float]
+    mode: str
+
+    def value(self, health: DeviceHealth) -> dict[str, bool | float | str]:
+        """The declared outputs."""
+        runs_out = datetime.fromtimestamp(self.end_s, UTC) + timedelta(hours=self.life[0])
+        return {
+            "flag": self.flag,
+            "failure_probability": self.p,
+            "rul_h": self.life[0],
+            "rul_low_h": self.life[1],
+            "rul_high_h": self.life[2],
+            "mode": self.mode,
+            "device_health": int(health),
+            "predicted_time": runs_out.isoformat(timespec="seconds"),
+        }
+
+
+def _failed(end_s: float) -> Advice:
+    value = _Finding(end_s, flag=False, p=1.0, life=(0.0, 0.0, 0.0), mode="none").value(DeviceHealth.FAILURE)
+    return Advice(value, 1.0, (0.0, 0.0), (Reason("State", 1.0, "the machine has failed and is under repair"),))
+
+
+def _advice(found: _Finding, threshold: float, reasons: tuple[Reason, ...]) -> Advice:
+    health = DeviceHealth.NORMAL
+    if found.flag:
+        health = DeviceHealth.MAINTENANCE_REQUIRED
+    elif found.mode == "sensor_drift":
+        health = DeviceHealth.CHECK_FUNCTION
+        reasons = (Reason("VibRms", 1.0, "vibration rose alone, as it does when the sensor drifts, not the machine"),)
+    elif found.p > 0.5 * threshold:
+        health = DeviceHealth.OFF_SPEC
+    confidence = found.p if found.flag else 1.0 - found.p
+    return Advice(found.value(health), confidence, found.life[1:], reasons)
+
+
+def _words(group: str, row: Floats) -> str:
+    if group == "VibRms":
+        return f"vibration at {np.exp(row[VIBRATION_RISE]):.1f} times its level after the last renewal, load removed"
+    if group == "VibKurtosis":
+        return f"kurtosis {row[KURTOSIS_RISE]:+.1f} against its level after the last renewal"
+    if group == "SpindleTemp":
+        return f"spindle {row[TEMPERATURE_RISE]:+.1f} degC against its level after the last renewal, load removed"
+    if group == "SpindlePower":
+        return f"spindle power at {row[POWER]:.1f} kW while running"
+    if np.isfinite(row[AGE]):
+        return f"{row[AGE]:.0f} h since the last renewal"
+    return "no renewal known since recording began"
