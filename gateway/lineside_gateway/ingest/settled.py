@@ -1,0 +1,77 @@
+"""Final samples of numeric tags: the newest block, and each tag's state before it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lineside_gateway.ingest.history import NEVER_US
+from lineside_gateway.ingest.samples import EMPTY, Block, IntArray
+
+
+class Settled:
+    """What numeric tags were, from just before the newest block up to its end."""
+
+    def __init__(self) -> None:
+        self.block = EMPTY
+        self._time_us = np.empty(0, np.int64)
+        self._value = np.empty(0)
+        self._good = np.empty(0, np.bool_)
+
+    def advance(self, block: Block, size: int) -> None:
+        """Fold the block before into each tag's state and take ``block`` as the newest; ``size`` tags exist."""
+        grown = size - len(self._time_us)
+        if grown:
+            self._time_us = np.append(self._time_us, np.full(grown, NEVER_US))
+            self._value = np.append(self._value, np.full(grown, np.nan))
+            self._good = np.append(self._good, np.zeros(grown, np.bool_))
+        old = self.block
+        if len(old):
+            last = np.append(np.flatnonzero(old.index[1:] != old.index[:-1]), len(old) - 1)
+            tags = old.index[last]
+            self._time_us[tags], self._value[tags], self._good[tags] = (
+                old.time_us[last],
+                old.value[last],
+                old.good[last],
+            )
+        self.block = block
+
+    def as_of(self, index: int, time_us: int | None) -> tuple[int, float, bool] | None:
+        """Newest sample of a tag at or before ``time_us`` (None: of all), as far back as just before the block."""
+        at = self.block.of(index)
+        k = at.stop - 1
+        if time_us is not None:
+            k = at.start + int(np.searchsorted(self.block.time_us[at], time_us, side="right")) - 1
+        if k >= at.start:
+            return int(self.block.time_us[k]), float(self.block.value[k]), bool(self.block.good[k])
+        if index >= len(self._time_us) or self._time_us[index] == NEVER_US:
+            return None
+        return int(self._time_us[index]), float(self._value[index]), bool(self._good[index])
+
+    def latest_us(self, indices: IntArray) -> int | None:
+        """Latest sample of the tags ``indices``; None before any."""
+        times = [found[0] for found in (self.as_of(i, None) for i in indices.tolist()) if found]
+        return max(times, default=None)
+
+    def gap(self, indices: IntArray) -> tuple[int, int | None]:
+        """Latest sample of the tags ``indices`` before the block (NEVER_US: none), and their earliest one in it."""
+        known = indices[indices >= 0]
+        before = int(self._time_us[known].max(initial=NEVER_US))
+        starts = [at.start for at in map(self.block.of, known.tolist()) if at.stop > at.start]
+        return before, min((int(self.block.time_us[k]) for k in starts), default=None)
+
+    def changes(self, index: int, before: float | None) -> tuple[list[int], float | None]:
+        """Times in the block at which a tag took a new good value, given its good value ``before`` the block.
+
+        Returns:
+            The times, and the newest good value for the next call.
+        """
+        at = self.block.of(index)
+        values, good, times = self.block.value[at], self.block.good[at], self.block.time_us[at]
+        if not good.all():
+            values, times = values[good], times[good]
+        if not len(values):
+            return [], before
+        new = np.empty(len(values), np.bool_)
+        new[0] = before is None or values[0] != before
+        np.not_equal(values[1:], values[:-1], out=new[1:])
+        return (times[new].tolist() if new.any() else []), float(values[-1])
