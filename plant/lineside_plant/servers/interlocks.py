@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol, TypeAlias
 
 from asyncua import ua
@@ -17,13 +18,25 @@ from asyncua.server.address_space import AddressSpace, AttributeService
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
-from lineside_plant.servers.tags import SPEED_LIMITS, TOOL_OFFSET_LIMITS_UM
+from lineside_plant.tags import TAGS
 
 WriteValue: TypeAlias = float | bool | str
 Judge: TypeAlias = Callable[[str, WriteValue], Awaitable[int]]
 
-LIMITS = {"SpeedOverride": SPEED_LIMITS, "ToolOffset": TOOL_OFFSET_LIMITS_UM}
+LIMITS = {
+    tag.name: (tag.low, tag.high) for tag in TAGS if tag.writable and tag.low is not None and tag.high is not None
+}
+"""Numbers a client may write, and the range the PLC clamps them to."""
 MAX_SERIAL_CHARS = 64
+_SCAN_S = 2.0  # the plant takes a command at the next whole second
+
+
+class _Request(Enum):
+    """How far a maintenance request has come."""
+
+    NONE = auto()
+    ASKED = auto()
+    TAKEN_UP = auto()
 
 
 class Commands(Protocol):
@@ -58,28 +71,37 @@ class PlcLogic:
         self._commands = commands
         self._serial = ""
         self._raised_for: str | None = None
-        self._maintenance_pending = False
+        self._maintenance = _Request.NONE
+        self._asked_s = 0.0
 
-    def write(self, tag: str, value: WriteValue) -> Verdict:
-        """Judge ``value`` for ``tag`` and act on it."""
+    def write(self, tag: str, value: WriteValue, now_s: float) -> Verdict:
+        """Judge ``value``, written to ``tag`` at plant time ``now_s``, and act on it."""
         if tag in LIMITS:
             return self._set_point(tag, float(value))
         if tag == "RejectSerialNo":
             return self._serial_no(str(value))
         if tag == "RejectFlag":
             return self._reject(bool(value))
-        return self._maintenance(bool(value))
+        return self._request_maintenance(bool(value), now_s)
 
-    def scan(self) -> dict[str, WriteValue]:
-        """One scan cycle: the tags that fall back now, with the value they fall back to."""
-        if self._raised_for is None:
-            return {}
-        self._raised_for = None
-        return {"RejectFlag": False}
+    def scan(self, now_s: float) -> dict[str, WriteValue]:
+        """One scan cycle: the tags that fall back now, with the value they fall back to.
 
-    def maintenance_ended(self) -> None:
-        """The plant has taken the request, or maintenance came anyway."""
-        self._maintenance_pending = False
+        A maintenance request that the machine did not take up within a second of plant time has met a machine that is
+        under repair or maintenance already.
+        """
+        fallen: dict[str, WriteValue] = {}
+        if self._raised_for is not None:
+            self._raised_for = None
+            fallen["RejectFlag"] = False
+        if self._maintenance is _Request.ASKED and now_s >= self._asked_s + _SCAN_S:
+            self._maintenance = _Request.NONE
+            fallen["MaintenanceRequest"] = False
+        return fallen
+
+    def maintenance_changed(self, standing: bool) -> None:
+        """The machine has taken up the request, or it is done with."""
+        self._maintenance = _Request.TAKEN_UP if standing else _Request.NONE
 
     def _set_point(self, tag: str, value: float) -> Verdict:
         if not math.isfinite(value):
@@ -107,12 +129,13 @@ class PlcLogic:
             self._commands.reject(self._machine, self._serial)
         return Verdict(stored=raised)
 
-    def _maintenance(self, requested: bool) -> Verdict:
+    def _request_maintenance(self, requested: bool, now_s: float) -> Verdict:
+        """A request once given stands until it is taken: the crew may be on its way."""
         if not requested:
-            # A request once given stands until it is taken: the crew may be on its way.
-            return Verdict(StatusCodes.BadInvalidState if self._maintenance_pending else StatusCodes.Good, stored=None)
-        if not self._maintenance_pending:
-            self._maintenance_pending = True
+            return Verdict(StatusCodes.Good if self._maintenance is _Request.NONE else StatusCodes.BadInvalidState)
+        if self._maintenance is _Request.NONE:
+            self._maintenance = _Request.ASKED
+            self._asked_s = now_s
             self._commands.request_maintenance(self._machine)
         return Verdict(stored=True)
 

@@ -31,8 +31,14 @@ class Office(JobOrders, Protocol):
     """What the MES asks of the plant."""
 
     now_s: float
-    updates_taken: int
-    dispatches_by_priority: int
+
+    @property
+    def updates_taken(self) -> int:
+        """Updates accepted."""
+
+    @property
+    def dispatches_by_priority(self) -> int:
+        """Orders that a priority set by Update chose."""
 
     def kpis(self) -> Kpis:
         """KPIs from the end of the warm-up to now."""
@@ -78,6 +84,10 @@ class Mes:
         await self._write("UpdatesTaken", ua.Variant(office.updates_taken, ua.VariantType.UInt32))
         await self._write("DispatchesByPriority", ua.Variant(office.dispatches_by_priority, ua.VariantType.UInt32))
         await self._write("PlantTime", ua.Variant(float(office.now_s), ua.VariantType.Double))
+
+    async def write_clock(self) -> None:
+        """Keep the server's CurrentTime."""
+        await self.endpoint.write_clock()
 
     async def emit(self, event: PlantEvent) -> None:
         """Emit an event on the Server object."""

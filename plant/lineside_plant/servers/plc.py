@@ -5,42 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from asyncua import ua
 from asyncua.server.address_space import AttributeValue
 from asyncua.ua.attribute_ids import AttributeIds
-from asyncua.ua.status_codes import StatusCodes
 
-from lineside_plant.events import PlantEvent, TagValue, time_us
+from lineside_plant.events import PlantEvent, time_us
 from lineside_plant.servers.endpoint import Endpoint
 from lineside_plant.servers.event_source import EventSource
 from lineside_plant.servers.interlocks import Commands, InterlockedWrites, PlcLogic, WriteValue
 from lineside_plant.servers.nodeids import ObjectIds, text
 from lineside_plant.servers.published import PublishedValue, source_time
-from lineside_plant.servers.tags import Tag, tags_of
+from lineside_plant.servers.samples import Sample
+from lineside_plant.servers.units import VARIANT_TYPES, unit_information
+from lineside_plant.tags import Tag, TagType, tags_of
 
 VENDOR_URI = "urn:refplant:vendor:diagnostics"
 
 
-class Sample(NamedTuple):
-    """A tag's value on its way to the server. ``time`` is microseconds since 1970, UTC; ``status`` a StatusCode."""
-
-    time: int
-    tag: str
-    value: TagValue
-    status: int = StatusCodes.Good
-
-
-_CONVERT: dict[ua.VariantType, Callable[[Any], Any]] = {
-    ua.VariantType.Double: float,
-    ua.VariantType.Int32: int,
-    ua.VariantType.UInt32: int,
-    ua.VariantType.String: str,
-    ua.VariantType.Boolean: bool,
-    ua.VariantType.Float: lambda values: np.asarray(values, dtype=np.float32).tolist(),
-    ua.VariantType.ByteString: bytes,
+_CONVERT: dict[TagType, Callable[[Any], Any]] = {
+    TagType.DOUBLE: float,
+    TagType.INT32: int,
+    TagType.UINT32: int,
+    TagType.STRING: str,
+    TagType.BOOLEAN: bool,
+    TagType.FLOAT_ARRAY: lambda values: np.asarray(values, dtype=np.float32).tolist(),
+    TagType.BYTE_STRING: bytes,
 }
 
 
@@ -65,6 +57,7 @@ class Plc:
         self.hidden: set[str] = set()
         self.serving = False
         self._tags = {tag.name: tag for tag in tags_of(machine)}
+        self.tag_names = tuple(self._tags)
         self._logic = PlcLogic(machine, commands)
         self._now_s = now_s
         self._latest: dict[str, PublishedValue] = {}
@@ -108,7 +101,9 @@ class Plc:
 
     async def scan(self) -> None:
         """One scan cycle of the PLC's logic: flags whose work is done fall back."""
-        await self.publish([Sample(self._now_us(), tag, value) for tag, value in self._logic.scan().items()])
+        await self.publish(
+            [Sample(self._now_us(), tag, value) for tag, value in self._logic.scan(self._now_s()).items()]
+        )
 
     async def publish(self, samples: Iterable[Sample]) -> None:
         """Write ``samples`` in order. Of a tag that nobody monitors, only the last one is written."""
@@ -120,10 +115,15 @@ class Plc:
                 await self._write(sample, node, server_time)
             else:
                 last[sample.tag] = sample
-            if sample.tag == "MaintenanceRequest" and not sample.value:
-                self._logic.maintenance_ended()
+            if sample.tag == "MaintenanceRequest":
+                self._logic.maintenance_changed(bool(sample.value))
         for tag, sample in last.items():
             await self._write(sample, self._nodes.get(tag), server_time)
+
+    async def write_clock(self) -> None:
+        """Keep the server's CurrentTime."""
+        if self.serving:
+            await self.endpoint.write_clock()
 
     async def emit(self, event: PlantEvent, shift_us: int = 0) -> None:
         """Emit an event on the machine's object and on the Server object."""
@@ -148,7 +148,7 @@ class Plc:
         self._latest[sample.tag] = value
 
     def _data_value(self, tag: Tag, sample: Sample, server_time: datetime, raw: Any) -> PublishedValue:
-        variant = ua.Variant(_CONVERT[tag.data_type](raw), tag.data_type, is_array=tag.array)
+        variant = _variant(tag, raw)
         status = ua.StatusCode(ua.UInt32(sample.status))
         return PublishedValue(variant, status, source_time(sample.time), server_time)  # type: ignore[arg-type]
 
@@ -160,22 +160,23 @@ class Plc:
         node = await self.endpoint.add_variable(
             self._machine_node,
             nodeid,
-            ua.Variant(_CONVERT[tag.data_type](tag.initial), tag.data_type, is_array=tag.array),
-            data_type=ua.NodeId(ua.Int32(tag.data_type.value)),
-            type_definition=ObjectIds.AnalogUnitRangeType if tag.unit else ObjectIds.BaseDataVariableType,
+            _variant(tag, tag.initial),
+            data_type=ua.NodeId(ua.Int32(VARIANT_TYPES[tag.data_type].value)),
+            type_definition=ObjectIds.AnalogUnitRangeType if _analog(tag) else ObjectIds.BaseDataVariableType,
             writable=tag.writable,
             description=tag.description,
         )
-        if tag.unit and tag.limits:
+        if _analog(tag):
             await self._describe(node, tag)
         await self.endpoint.space.write_attribute_value(nodeid, AttributeIds.Value, initial)
         self._nodes[tag.name] = _Node(nodeid, tag, self.endpoint.space[nodeid].attributes[AttributeIds.Value])
 
     async def _describe(self, node: Any, tag: Tag) -> None:
         """EngineeringUnits and EURange, OPC UA Part 8, 5.3.2."""
+        low, high = float(tag.low or 0.0), float(tag.high or 0.0)
         properties = {
-            "EngineeringUnits": tag.unit.information if tag.unit else None,
-            "EURange": ua.Range(*(tag.limits or ())),
+            "EngineeringUnits": unit_information(tag.unit),
+            "EURange": ua.Range(ua.Double(low), ua.Double(high)),
         }
         for name, value in properties.items():
             await node.add_property(
@@ -183,11 +184,24 @@ class Plc:
             )
 
     def _intercept_writes(self) -> None:
-        writable = {n.nodeid: (name, n.tag.data_type) for name, n in self._nodes.items() if n.tag.writable}
+        writable = {
+            n.nodeid: (name, VARIANT_TYPES[n.tag.data_type]) for name, n in self._nodes.items() if n.tag.writable
+        }
         self.endpoint.server.iserver.attribute_service = InterlockedWrites(self.endpoint.space, writable, self._judge)
 
     async def _judge(self, tag: str, value: WriteValue) -> int:
-        verdict = self._logic.write(tag, value)
+        verdict = self._logic.write(tag, value, self._now_s())
         if verdict.stored is not None:
-            await self.publish([Sample(self._now_us(), tag, verdict.stored)])
+            stored = Sample(self._now_us(), tag, verdict.stored)
+            await self._write(stored, self._nodes.get(tag), datetime.now(UTC))
         return verdict.status
+
+
+def _analog(tag: Tag) -> bool:
+    """Whether the tag is a measured or set quantity, with a unit and a range."""
+    return tag.data_type in (TagType.DOUBLE, TagType.FLOAT_ARRAY)
+
+
+def _variant(tag: Tag, value: Any) -> ua.Variant:
+    array = tag.data_type is TagType.FLOAT_ARRAY
+    return ua.Variant(_CONVERT[tag.data_type](value), VARIANT_TYPES[tag.data_type], is_array=array)
