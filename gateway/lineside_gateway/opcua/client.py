@@ -1,0 +1,165 @@
+"""One server as the runtime sees it: run it, ask how it stands, write to it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lineside_gateway.errors import WriteError
+from lineside_gateway.opcua.addresses import Namespaces
+from lineside_gateway.opcua.connection import Connection
+from lineside_gateway.opcua.delivery import Equipment, Sink, TagNode
+from lineside_gateway.opcua.nodes import resolve
+from lineside_gateway.opcua.plan import ServerPlan
+from lineside_gateway.opcua.security import Pki
+from lineside_gateway.opcua.session import LinkState, Session
+from lineside_gateway.opcua.standard import UaError
+from lineside_gateway.opcua.subscription import Counters, Item, TagSubscription
+from lineside_gateway.opcua.writer import Written, write
+from lineside_plugins.types import Scalar
+
+logger = logging.getLogger(__name__)
+
+RETRY_FIRST_S = 1.0
+RETRY_SOON_S = 10.0
+RETRY_LATE_S = 60.0
+BOOT_S = 120.0
+"""Missing tags are looked for again after 1, 2, 4, 8, 10, 10 ... s while a PLC may still boot, then each 60 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """One row of a status table."""
+
+    server: str
+    url: str
+    state: LinkState
+    error: str
+    """Operator's sentence for what stands in the way, "" when connected."""
+    connects: int
+    equipment: int
+    tags: int
+    pending: Mapping[tuple[str, str], str]
+    """(equipment_id, tag) -> why it is not delivered."""
+    counters: Counters
+
+
+class ServerLink:
+    """Keeps one server connected, resolved and subscribed, and writes to it. Lives on one event loop."""
+
+    def __init__(self, plan: ServerPlan, pki: Pki, jitter: random.Random | None = None) -> None:
+        self.plan = plan
+        self.name = plan.server.name
+        self._session = Session(plan.server, pki, jitter)
+        self._connection: Connection | None = None
+        self._subscription: TagSubscription | None = None
+        self._equipment: dict[str, Equipment] = {}
+        self._watched: set[tuple[str, str]] = set()
+        self._rejected: dict[tuple[str, str], str] = {}
+
+    async def run(self, sink: Sink) -> None:
+        """Connect and deliver until cancelled; a lost or absent server is waited for. Closes the session on exit."""
+
+        async def serve(connection: Connection) -> None:
+            try:
+                await self._serve(connection, sink)
+            finally:
+                self._connection = None
+                sink.lost(self.name)
+
+        await self._session.run(serve)
+
+    @property
+    def connected(self) -> bool:
+        """True while a session stands and its tags have been asked for."""
+        return self._connection is not None
+
+    @property
+    def namespaces(self) -> Namespaces:
+        """NamespaceArray of the latest connection."""
+        return self._session.namespaces
+
+    @property
+    def equipment(self) -> Sequence[Equipment]:
+        """Equipment as last resolved."""
+        return tuple(self._equipment.values())
+
+    @property
+    def status(self) -> LinkStatus:
+        """How the link stands now."""
+        error = "" if self._session.error is None else self._session.error.sentence
+        pending = {(e.id, t): cause for e in self.equipment for t, cause in e.missing.items()} | self._rejected
+        counters = self._subscription.counters if self._subscription is not None else Counters()
+        return LinkStatus(
+            self.name,
+            self.plan.server.url,
+            self._session.state,
+            error,
+            self._session.connects,
+            len(self._equipment),
+            len(self._watched),
+            pending,
+            counters,
+        )
+
+    def tag(self, equipment_id: str, tag: str) -> TagNode | None:
+        """The node of a tag as last resolved, None where it is missing."""
+        equipment = self._equipment.get(equipment_id)
+        return None if equipment is None else equipment.tags.get(tag)
+
+    async def write(self, equipment_id: str, tag: str, value: Scalar, *, read_back: bool = True) -> Written:
+        """Write one value to a tag of a piece of equipment, in the node's own data type.
+
+        Raises:
+            WriteError: Not connected, no such tag, or refused; ``permanent`` tells whether to try again.
+        """
+        connection, node = self._connection, self.tag(equipment_id, tag)
+        if connection is None:
+            raise WriteError(
+                f"server '{self.name}' is not connected; {equipment_id}.{tag} is not written", permanent=False
+            )
+        if node is None:
+            raise WriteError(f"tag {equipment_id}.{tag} is not on server '{self.name}'; check tags", permanent=False)
+        try:
+            return await write(connection, node, value, read_back=read_back)
+        except (OSError, TimeoutError, UaError) as e:
+            sentence = f"the answer to writing {equipment_id}.{tag} did not come; look at the node before writing again"
+            raise WriteError(sentence, f"{type(e).__name__}: {e}", permanent=False) from e
+
+    async def _serve(self, connection: Connection, sink: Sink) -> None:
+        subscription = TagSubscription(connection, sink)
+        self._subscription = subscription
+        self._watched, self._rejected = set(), {}
+        await subscription.open()
+        await self._resolve(connection, subscription, sink)
+        self._connection = connection
+        started, wait = time.monotonic(), RETRY_FIRST_S
+        while True:
+            await subscription.guard(wait)
+            if self.status.pending:
+                await self._resolve(connection, subscription, sink)
+            booting = time.monotonic() - started < BOOT_S
+            wait = min(2 * wait, RETRY_SOON_S) if booting else RETRY_LATE_S
+
+    async def _resolve(self, connection: Connection, subscription: TagSubscription, sink: Sink) -> None:
+        """Find what is wanted and subscribe to what is new; a rejected item is listed and the others flow."""
+        before = {(e.id, t) for e in self.equipment for t in e.tags} if self._watched else set()
+        found = await resolve(connection, self.plan.equipment)
+        self._equipment = {e.id: e for e in found}
+        nodes = [n for e in found for n in e.tags.values() if (n.equipment_id, n.tag) not in self._watched]
+        if not self._watched or {(e.id, t) for e in found for t in e.tags} != before:
+            sink.resolved(self.name, self.equipment)
+        codes = await subscription.watch([Item(n.node_id, tag=n) for n in nodes])
+        for node, code in zip(nodes, codes, strict=True):
+            key = (node.equipment_id, node.tag)
+            if code.is_good():
+                self._watched.add(key)
+                self._rejected.pop(key, None)
+            else:
+                cause = f"server '{self.name}' does not monitor {node.address}: {code.name}: {code.doc}"
+                if self._rejected.get(key) != cause:
+                    logger.warning("item_rejected equipment=%s tag=%s cause=%s", *key, cause)
+                self._rejected[key] = cause

@@ -1,0 +1,114 @@
+"""What a server connection hands to the rest of the gateway, and how: the ``Sink``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from asyncua import ua
+from numpy.typing import NDArray
+
+from lineside_plugins.types import Record, SnapshotValue
+
+IndexArray = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
+Float64Array = NDArray[np.float64]
+StatusArray = NDArray[np.uint32]
+
+BAD = 0x8000_0000
+UNCERTAIN = 0x4000_0000
+OVERFLOW = 0x480
+"""InfoType DataValue and Overflow bit of a StatusCode (OPC UA Part 4, 7.39.1): the server's queue lost values."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagNode:
+    """One tag as the server describes it. ``node_id`` is valid for the connection that resolved it."""
+
+    equipment_id: str
+    tag: str
+    node_id: ua.NodeId
+    address: str
+    """``nsu=...;s=...``, for messages and audit."""
+    data_type: ua.VariantType | None
+    """Built-in type behind the node's DataType; None where the server does not say."""
+    data_type_name: str
+    is_array: bool
+    unit: str
+    """DisplayName of EngineeringUnits, "" where the server has none."""
+    eu_range: tuple[float, float] | None
+    readable: bool
+    writable: bool
+
+    @property
+    def numeric(self) -> bool:
+        """True for a scalar that fits a column of numbers; Boolean counts as 0 and 1."""
+        return not self.is_array and self.data_type in NUMERIC
+
+
+NUMERIC = frozenset(
+    {
+        ua.VariantType.Boolean,
+        ua.VariantType.SByte,
+        ua.VariantType.Byte,
+        ua.VariantType.Int16,
+        ua.VariantType.UInt16,
+        ua.VariantType.Int32,
+        ua.VariantType.UInt32,
+        ua.VariantType.Int64,
+        ua.VariantType.UInt64,
+        ua.VariantType.Float,
+        ua.VariantType.Double,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """One piece of equipment found on a server: its tags, and what is missing with the cause."""
+
+    id: str
+    server: str
+    node_id: ua.NodeId
+    address: str
+    site: str = ""
+    area: str = ""
+    work_center: str = ""
+    tags: Mapping[str, TagNode] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+class Sink(Protocol):
+    """Receives everything a server sends. Called on the event loop; must not block and must not raise.
+
+    Within one publish response the order is: ``samples``, ``latest`` by source time, ``record``, then ``flush``.
+    """
+
+    def resolved(self, server: str, equipment: Sequence[Equipment]) -> None:
+        """After each connect, and again when tags that were missing have appeared: all equipment of the server."""
+
+    def index(self, equipment_id: str, tag: str) -> int:
+        """The column of a numeric tag; the same answer at every call, at every reconnect."""
+
+    def samples(self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray) -> None:
+        """N numeric samples: column, SourceTimestamp (us since 1970 UTC), value (NaN where none), StatusCode.
+
+        Samples of one column are in the server's order. The arrays are the sink's to keep.
+        """
+
+    def latest(self, equipment_id: str, tag: str, time_us: int, value: SnapshotValue, good: bool) -> None:
+        """One value of a text, array or byte tag: str, float32 array (N,), bytes, ISO 8601 for a DateTime."""
+
+    def record(self, stream: str, record: Record) -> None:
+        """One row of stream ``events``; has "time" (ISO 8601, event time) and "equipment_id"."""
+
+    def records(self, stream: str, records: tuple[Record, ...]) -> None:
+        """The whole current list of stream ``job_orders``."""
+
+    def flush(self, server: str, watermark_us: int) -> None:
+        """A publish response is complete; ``watermark_us`` is the newest SourceTimestamp this server has sent."""
+
+    def lost(self, server: str) -> None:
+        """The server's connection is lost: what it sent is growing stale until ``resolved`` is called again."""

@@ -1,0 +1,80 @@
+"""What each server is asked for: derived from the settings and from what the bound tasks declare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lineside_gateway.opcua.nodes import WantedEquipment
+from lineside_gateway.settings import EventSettings, JobControlSettings, ServerSettings, Settings, TaskSettings
+from lineside_plugins.contract import Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlan:
+    """One server's share: equipment with the tags to read, job orders, events."""
+
+    server: ServerSettings
+    equipment: tuple[WantedEquipment, ...] = ()
+    job_control: JobControlSettings | None = None
+    job_tags: tuple[str, ...] = ()
+    """Counters beside the job order receiver, such as UpdatesTaken; delivered as its equipment's tags."""
+    events: tuple[EventSettings, ...] = ()
+
+
+def plan_servers(settings: Settings, inputs: Mapping[str, Inputs]) -> dict[str, ServerPlan]:
+    """One plan per server, by name, in the settings' order. ``inputs`` holds those of every bound task, by name.
+
+    All equipment of a server is asked for every tag that any task wants; which task applies to which equipment is
+    decided by what is found (``Inputs.requires`` and optional channels).
+    """
+    wanted = wanted_tags(settings, inputs)
+    numeric = frozenset(c.tag for i in inputs.values() if i.window is not None for c in i.window.channels)
+    events = settings.events
+    if events is None:
+        events = () if settings.job_control is None else (EventSettings(server=settings.job_control.server),)
+    plans: dict[str, ServerPlan] = {}
+    for server in settings.servers:
+        mine = [e for e in settings.equipment if (e.server or settings.servers[0].name) == server.name]
+        orders = settings.job_control
+        plans[server.name] = ServerPlan(
+            server,
+            tuple(
+                WantedEquipment(e, {t: e.tags.get(t, settings.tags.get(t, t)) for t in wanted}, numeric) for e in mine
+            ),
+            orders if orders is not None and orders.server == server.name else None,
+            tuple(_unique(w.acknowledge for t in settings.tasks for w in t.write if w.update_job_orders)),
+            tuple(e for e in events if e.server == server.name),
+        )
+    return plans
+
+
+def wanted_tags(settings: Settings, inputs: Mapping[str, Inputs]) -> tuple[str, ...]:
+    """Every tag that a bound task reads, is triggered by, writes or is acknowledged by, without doubles."""
+    tags: list[str | None] = []
+    for task in settings.tasks:
+        if task.task in inputs:
+            tags += read_tags(inputs[task.task])
+        tags += written_tags(task)
+    return _unique(tags)
+
+
+def read_tags(inputs: Inputs) -> list[str]:
+    """Tags of the window, the snapshot, the triggers and the equipment records of one task."""
+    tags = [c.tag for c in inputs.window.channels] if inputs.window is not None else []
+    tags += [*inputs.snapshot, *inputs.trigger.on_change, *inputs.requires]
+    return tags + [t for spec in inputs.records for t in spec.tags]
+
+
+def written_tags(task: TaskSettings) -> list[str]:
+    """Tags that the task's effects set, and the counters that acknowledge them on the equipment."""
+    tags: list[str] = []
+    for write in task.write:
+        tags += write.set
+        if write.set and write.acknowledge is not None:
+            tags.append(write.acknowledge)
+    return tags
+
+
+def _unique(tags: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(t for t in tags if t))

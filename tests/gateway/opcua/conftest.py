@@ -1,0 +1,226 @@
+"""Small real OPC UA servers, a recording sink, and a free port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from asyncua import ua
+
+from lineside_gateway.opcua.client import ServerLink
+from lineside_gateway.opcua.nodes import WantedEquipment
+from lineside_gateway.opcua.plan import ServerPlan
+from lineside_gateway.opcua.security import Pki
+from lineside_gateway.settings import EquipmentSettings, ServerSettings
+from lineside_plant.servers.endpoint import Endpoint
+
+EPOCH = datetime(2026, 1, 5, 6, tzinfo=UTC)
+TYPES = {
+    bool: ua.VariantType.Boolean,
+    int: ua.VariantType.Int32,
+    float: ua.VariantType.Double,
+    str: ua.VariantType.String,
+    bytes: ua.VariantType.ByteString,
+}
+
+
+def plant_time(seconds: float) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class SmallPlc:
+    """A machine object ``Objects/<name>`` with scalar and array tags; NodeId string ``<name>.<tag>``."""
+
+    def __init__(self, name: str, port: int, tags: dict[str, Any], others: tuple[str, ...] = ()) -> None:
+        self.name, self.port, self.tags = name, port, tags
+        self.uri = f"urn:test:plc:{name}"
+        self.url = f"opc.tcp://127.0.0.1:{port}"
+        self.others = others
+        self.running = False
+        self.writable: set[str] = {t for t in tags if t.startswith("Set")}
+
+    async def start(self) -> SmallPlc:
+        self.endpoint = Endpoint(self.name, self.url, f"urn:test:{self.name}", (*self.others, self.uri))
+        await self.endpoint.build()
+        self.ns = self.endpoint.index[self.uri]
+        self.root = await self.endpoint.server.nodes.objects.add_object(
+            ua.NodeId(self.name, self.ns), ua.QualifiedName(self.name, self.ns)
+        )
+        for tag, value in self.tags.items():
+            await self.add(tag, value)
+        await self.endpoint.open()
+        self.running = True
+        return self
+
+    async def add(self, tag: str, value: Any) -> None:
+        array = isinstance(value, list)
+        kind = ua.VariantType.Float if array else TYPES[type(value)]
+        node = await self.endpoint.add_variable(
+            self.root,
+            ua.NodeId(f"{self.name}.{tag}", self.ns),
+            ua.Variant(value, kind, is_array=array),
+            data_type=ua.NodeId(kind.value),
+            writable=tag in self.writable,
+        )
+        if kind is ua.VariantType.Double:
+            units = ua.EUInformation(DisplayName=ua.LocalizedText("mm/s"))
+            await node.add_property(0, "EngineeringUnits", ua.Variant(units, ua.VariantType.ExtensionObject))
+            await node.add_property(0, "EURange", ua.Variant(ua.Range(0.0, 50.0), ua.VariantType.ExtensionObject))
+
+    async def write(self, tag: str, value: Any, at_s: float | None = None, status: int = 0) -> None:
+        array = isinstance(value, list)
+        kind = ua.VariantType.Float if array else TYPES[type(value)]
+        stamp = None if at_s is None else plant_time(at_s)
+        dv = ua.DataValue(
+            ua.Variant(value, kind, is_array=array), ua.StatusCode(status), SourceTimestamp=stamp, ServerTimestamp=stamp
+        )
+        await self.endpoint.server.write_attribute_value(ua.NodeId(f"{self.name}.{tag}", self.ns), dv)
+
+    async def value(self, tag: str) -> Any:
+        return await self.endpoint.server.get_node(ua.NodeId(f"{self.name}.{tag}", self.ns)).read_value()
+
+    async def stop(self) -> None:
+        if self.running:
+            self.running = False
+            await self.endpoint.close()
+
+
+@dataclass
+class Recorder:
+    """A sink that keeps everything, by tag."""
+
+    columns: dict[tuple[str, str], int] = field(default_factory=dict)
+    numbers: dict[tuple[str, str], list[tuple[int, float, int]]] = field(default_factory=dict)
+    others: dict[tuple[str, str], list[tuple[int, Any, bool]]] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    streams: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    found: dict[str, list[Any]] = field(default_factory=dict)
+    resolutions: int = 0
+    watermarks: list[int] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+
+    def resolved(self, server: str, equipment: Any) -> None:
+        self.resolutions += 1
+        self.found[server] = list(equipment)
+
+    def index(self, equipment_id: str, tag: str) -> int:
+        return self.columns.setdefault((equipment_id, tag), len(self.columns))
+
+    def samples(self, indices: Any, times_us: Any, values: Any, status: Any) -> None:
+        assert indices.dtype == np.int64
+        assert times_us.dtype == np.int64
+        assert values.dtype == np.float64
+        assert status.dtype == np.uint32
+        names = {i: k for k, i in self.columns.items()}
+        for i, t, v, s in zip(indices, times_us, values, status, strict=True):
+            self.numbers.setdefault(names[int(i)], []).append((int(t), float(v), int(s)))
+            self.order.append(names[int(i)][1])
+
+    def latest(self, equipment_id: str, tag: str, time_us: int, value: Any, good: bool) -> None:
+        self.others.setdefault((equipment_id, tag), []).append((time_us, value, good))
+        self.order.append(tag)
+
+    def record(self, stream: str, record: Any) -> None:
+        assert stream == "events"
+        self.rows.append(dict(record))
+
+    def records(self, stream: str, records: tuple[Any, ...]) -> None:
+        self.streams[stream] = records
+
+    def flush(self, server: str, watermark_us: int) -> None:
+        assert server
+        self.watermarks.append(watermark_us)
+
+    def lost(self, server: str) -> None:
+        self.losses.append(server)
+
+    def values(self, equipment_id: str, tag: str) -> list[float]:
+        return [v for _, v, _ in self.numbers.get((equipment_id, tag), [])]
+
+
+class Bench:
+    """Servers, links and waits of one test; everything is stopped at its end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pki = Pki(folder / "pki", "test")
+        self.sink = Recorder()
+        self._plcs: list[SmallPlc] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def free_port(self) -> int:
+        return _free_port()
+
+    async def plc(self, name: str, tags: dict[str, Any], others: tuple[str, ...] = (), port: int = 0) -> SmallPlc:
+        plc = await SmallPlc(name, port or _free_port(), tags, others).start()
+        self._plcs.append(plc)
+        return plc
+
+    def server(self, url: str, **more: Any) -> ServerSettings:
+        """Settings of a server, impatient enough for tests."""
+        plain: dict[str, Any] = {
+            "name": "S",
+            "url": url,
+            "publishing_interval_ms": 50,
+            "request_timeout_s": 5,
+            "reconnect_min_s": 0.1,
+            "reconnect_max_s": 0.5,
+        }
+        return ServerSettings.model_validate(plain | more)
+
+    def plan(self, url: str, tags: dict[str, str], browse: str = "Objects/A1", **more: Any) -> ServerPlan:
+        entry = EquipmentSettings(id=None if "*" in browse else "A1", browse=browse)
+        return ServerPlan(self.server(url, **more), (WantedEquipment(entry, tags),))
+
+    def link(self, url: str, *tags: str, sink: Recorder | None = None, **paths: str) -> ServerLink:
+        """A running link that wants ``tags`` by name and ``paths`` by address, for equipment A1."""
+        link = ServerLink(self.plan(url, dict(zip(tags, tags, strict=True)) | paths), self.pki)
+        self.start(link.run(sink or self.sink))
+        return link
+
+    def start(self, coroutine: Any) -> asyncio.Task[Any]:
+        """Run a coroutine beside the test; cancelled at the end, and a crash of it fails the test."""
+        self._tasks.append(asyncio.ensure_future(coroutine))
+        return self._tasks[-1]
+
+    async def until(self, condition: Callable[[], object], within_s: float = 20.0) -> None:
+        """Return as soon as ``condition`` holds; fail after ``within_s``."""
+        try:
+            async with asyncio.timeout(within_s):
+                while not condition():  # noqa: ASYNC110  # the condition is any state, not an event
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pytest.fail(f"not within {within_s} s")
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(p.stop() for p in self._plcs))
+        crashed = [e for e in ended if isinstance(e, Exception)]
+        assert not crashed, crashed
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    await bench.close()
+
+
+@pytest.fixture
+def new_recorder() -> Callable[[], Recorder]:
+    return Recorder
