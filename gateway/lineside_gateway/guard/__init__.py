@@ -1,1 +1,26 @@
 """What a recommendation may do to the plant, and how it is done."""
+
+from lineside_gateway.guard.effects import JobOrderNow, JobOrderUpdate, TagWrite
+from lineside_gateway.guard.envelope import Target, target
+from lineside_gateway.guard.guard import JOB_CONTROL, Decision, Guard, Policy
+from lineside_gateway.guard.refusal import Refusal, Refused
+from lineside_gateway.guard.write_back import PlantWriter, Step, StepReport, WriteBack, WriteOutcome
+
+__all__ = [
+    "JOB_CONTROL",
+    "Decision",
+    "Guard",
+    "JobOrderNow",
+    "JobOrderUpdate",
+    "PlantWriter",
+    "Policy",
+    "Refusal",
+    "Refused",
+    "Step",
+    "StepReport",
+    "TagWrite",
+    "Target",
+    "WriteBack",
+    "WriteOutcome",
+    "target",
+]

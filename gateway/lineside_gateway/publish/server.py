@@ -85,7 +85,7 @@ class HostedServer:
         self._server = server
         if server.bserver is not None:
             self._url = self._url._replace(netloc=f"{self._url.hostname}:{server.bserver.port}")
-        self._heart = asyncio.create_task(self._beat(), name="hosted-heartbeat")
+        self._heart = asyncio.create_task(self._beat(), name=f"heartbeat of {self._gateway_id}")
 
     async def stop(self) -> None:
         """Stop the heartbeat, then the server; clients see the connection close."""

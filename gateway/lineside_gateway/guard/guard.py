@@ -1,0 +1,276 @@
+"""The guard: whether a recommendation may be written, decided from event time and what was written before.
+
+No I/O and no clock: ``now`` is the plant's event time, passed in with every question.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from lineside_gateway.guard import envelope
+from lineside_gateway.guard.effects import Effect, JobOrderNow, JobOrderUpdate, PlanError, TagWrite, Write, plan
+from lineside_gateway.guard.envelope import Target
+from lineside_gateway.guard.modes import WRITING
+from lineside_gateway.guard.refusal import Refusal, Refused
+from lineside_gateway.settings.model import Mode, WriteSettings
+from lineside_plugins.types import Recommendation, Scalar
+
+JOB_CONTROL = "job_control"
+KEYS_REMEMBERED = 100_000  # a key older than its deadline is refused as late, so this need only outlast one deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What one binding allows. ``equipment_ids`` are all it may recommend for, assign orders to or write to."""
+
+    task: str
+    mode: Mode
+    flag: str
+    deadline_s: float
+    equipment_ids: frozenset[str]
+    write: tuple[WriteSettings, ...] = ()
+    min_quality: float = 0.5
+    acknowledge_within_s: float = 4 * 3600.0  # longest wait for a lot boundary
+    job_control: str = JOB_CONTROL
+    assignable: frozenset[str] = frozenset()  # equipment job orders may be given to; empty: equipment_ids
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The guard's answer. ``effects`` is empty unless allowed; ``write_by`` is event time and bounds the last write."""
+
+    allowed: bool
+    task: str
+    equipment_id: str
+    key: str
+    refused: Refused | None = None
+    effects: tuple[Effect, ...] = ()
+    write_by: datetime | None = None
+    answer_by: datetime | None = None
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        """All writes in the order they are to be sent."""
+        return tuple(w for e in self.effects for w in e.writes)
+
+    @property
+    def reason(self) -> Refusal | None:
+        """The code of the refusal; None where allowed."""
+        return None if self.refused is None else self.refused.code
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What the guard remembers of the past, all of it bounded."""
+
+    keys: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    recent: dict[tuple[str, str, int], deque[datetime]] = field(default_factory=dict)
+    standing: dict[tuple[Write, ...], datetime] = field(default_factory=dict)
+    pending: dict[tuple[str, str], Recommendation] = field(default_factory=dict)
+
+
+class Guard:
+    """Decides for all bindings of one gateway. Not thread-safe: one event loop or one simulation asks.
+
+    Two policies for the same task and equipment are a ValueError.
+
+    ``current(equipment_id, tag)`` gives the value a tag holds, None where not known; ``orders()`` the job orders the
+    MES lists now.
+    """
+
+    def __init__(
+        self,
+        policies: Iterable[Policy],
+        *,
+        current: Callable[[str, str], Scalar] = lambda _equipment, _tag: None,
+        orders: Callable[[], Mapping[str, JobOrderNow]] = dict,
+        demoted: bool = False,
+    ) -> None:
+        self._policies = _by_binding(policies)
+        self._targets: dict[tuple[str, str], Target] = {}
+        self._current = current
+        self._orders = orders
+        self._demoted = demoted
+        self._memory = _Memory()
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def demoted(self) -> bool:
+        """True while the plant-wide switch holds everything at advisory."""
+        return self._demoted
+
+    def demote(self, demoted: bool) -> None:
+        """Throw the plant-wide switch; what waits for an operator is dropped when it is thrown to advisory."""
+        self._demoted = demoted
+        if demoted:
+            self._memory.pending.clear()
+
+    def allow(self, target: Target) -> None:
+        """Put a tag on the allow-list with its envelope, read from the node when the server is connected."""
+        self._targets[target.equipment_id, target.tag] = target
+
+    def decide(self, rec: Recommendation, now: datetime) -> Decision:
+        """Whether ``rec`` may be written at event time ``now``. An allowed decision uses up its key."""
+        decision = self._judge(rec, now)
+        self.counts["allowed" if decision.reason is None else decision.reason.value] += 1
+        return decision
+
+    def accept(self, key: str, now: datetime) -> Decision | None:
+        """An operator's yes to a recommendation in confirm mode, judged anew; None where none of that key waits."""
+        rec = next((r for r in self._memory.pending.values() if r.key == key), None)
+        if rec is None:
+            return None
+        del self._memory.pending[rec.task, rec.equipment_id]
+        decision = self._judge(rec, now, accepted=True)
+        self.counts["allowed" if decision.reason is None else decision.reason.value] += 1
+        return decision
+
+    def settle(self, decision: Decision) -> None:
+        """The plant has answered, or will not: the same request may be made again."""
+        for effect in decision.effects:
+            self._memory.standing.pop(effect.writes, None)
+
+    def _judge(self, rec: Recommendation, now: datetime, *, accepted: bool = False) -> Decision:
+        answer = Decision(False, rec.task, rec.equipment_id, rec.key)
+        policy = self._policies.get((rec.task, rec.equipment_id))
+        if policy is None:
+            text = f"task '{rec.task}' is not bound to '{rec.equipment_id}'"
+            return replace(answer, refused=Refused(Refusal.UNBOUND, text))
+        refused = worth(rec, policy, now) or self._switches(rec, policy)
+        if refused is not None:
+            return replace(answer, refused=refused)
+        try:
+            planned = self._plan(rec, policy)
+        except PlanError as e:
+            return replace(answer, refused=Refused(Refusal.PLAN, str(e)))
+        refused = self._envelope(planned, policy) or self._repetition(rec, planned, policy, now)
+        if refused is None and policy.mode is Mode.CONFIRM and not accepted:
+            self._memory.pending[rec.task, rec.equipment_id] = rec
+            refused = Refused(Refusal.OPERATOR, "waits for an operator to accept")
+        if refused is not None:
+            return replace(answer, refused=refused)
+        self._remember(rec, planned, policy, now)
+        return replace(
+            answer,
+            allowed=True,
+            effects=tuple(e for _, e in planned),
+            write_by=last_moment(rec, policy),
+            answer_by=now + timedelta(seconds=policy.acknowledge_within_s),
+        )
+
+    def _switches(self, rec: Recommendation, policy: Policy) -> Refused | None:
+        if self._demoted and policy.mode in WRITING:
+            return Refused(Refusal.DEMOTED, "the plant-wide switch holds everything at advisory")
+        if rec.key in self._memory.keys:
+            return Refused(Refusal.DUPLICATE, f"{rec.key} has had its effect")
+        return None
+
+    def _plan(self, rec: Recommendation, policy: Policy) -> list[tuple[int, Effect]]:
+        """Effects with something to write, each with the number of its rule."""
+        orders = self._orders() if any(rule.update_job_orders for rule in policy.write) else {}
+        effects = [plan(rule, rec.equipment_id, rec.value, orders, policy.job_control) for rule in policy.write]
+        return [(i, e) for i, e in enumerate(effects) if e.writes]
+
+    def _envelope(self, planned: list[tuple[int, Effect]], policy: Policy) -> Refused | None:
+        if not planned:
+            return Refused(Refusal.NO_EFFECT, "nothing would change")
+        for _, effect in planned:
+            for write in effect.writes:
+                refused = self._order(write, policy) if isinstance(write, JobOrderUpdate) else self._tag(write)
+                if refused is not None:
+                    return refused
+        return None
+
+    def _tag(self, write: TagWrite) -> Refused | None:
+        target = self._targets.get((write.equipment_id, write.tag))
+        if target is None:
+            return Refused(Refusal.TARGET, f"{write.equipment_id}.{write.tag} is not on the list of writable tags")
+        return envelope.check(target, write.value, self._current(write.equipment_id, write.tag))
+
+    def _order(self, write: JobOrderUpdate, policy: Policy) -> Refused | None:
+        machines = policy.assignable or policy.equipment_ids
+        if write.equipment_id is not None and write.equipment_id not in machines:
+            text = f"job order {write.job_order_id} would go to '{write.equipment_id}', which is not bound"
+            return Refused(Refusal.TARGET, text)
+        return None
+
+    def _repetition(
+        self, rec: Recommendation, planned: list[tuple[int, Effect]], policy: Policy, now: datetime
+    ) -> Refused | None:
+        for i, effect in planned:
+            until = self._memory.standing.get(effect.writes)
+            if until is not None and now <= until:
+                return Refused(Refusal.STANDING, "the same request was made and is not answered yet")
+            rate = policy.write[i].rate_per_min
+            recent = self._memory.recent.get((rec.task, rec.equipment_id, i), ())
+            if sum(abs(now - at) < _rate_window(rate) for at in recent) >= _rate_count(rate):
+                return Refused(Refusal.RATE, f"more than {rate:g} per minute for {rec.equipment_id}")
+        return None
+
+    def _remember(self, rec: Recommendation, planned: list[tuple[int, Effect]], policy: Policy, now: datetime) -> None:
+        memory = self._memory
+        memory.keys[rec.key] = None
+        if len(memory.keys) > KEYS_REMEMBERED:
+            memory.keys.popitem(last=False)
+        memory.standing = {writes: until for writes, until in memory.standing.items() if until >= now}
+        for i, effect in planned:
+            count = _rate_count(policy.write[i].rate_per_min)
+            memory.recent.setdefault((rec.task, rec.equipment_id, i), deque(maxlen=count)).append(now)
+            if effect.acknowledge is not None:
+                memory.standing[effect.writes] = now + timedelta(seconds=policy.acknowledge_within_s)
+
+
+def _by_binding(policies: Iterable[Policy]) -> dict[tuple[str, str], Policy]:
+    found: dict[tuple[str, str], Policy] = {}
+    for policy in policies:
+        for equipment_id in policy.equipment_ids:
+            if (policy.task, equipment_id) in found:
+                raise ValueError(f"task '{policy.task}' is bound twice to '{equipment_id}'; bind it once")
+            found[policy.task, equipment_id] = policy
+    return found
+
+
+def worth(rec: Recommendation, policy: Policy, now: datetime) -> Refused | None:
+    """Mode, time, quality and flag: what can be told from the recommendation and the clock alone. Pure."""
+    if policy.mode not in WRITING:
+        return Refused(Refusal.MODE, f"task '{rec.task}' is {policy.mode.value}")
+    untimely = timely(rec, policy, now)
+    if untimely is not None:
+        return untimely
+    if not rec.quality >= policy.min_quality:  # a quality that is not a number is not enough
+        return Refused(Refusal.QUALITY, f"{rec.quality:.0%} of its samples were Good; {policy.min_quality:.0%} needed")
+    if rec.value.get(policy.flag) is not True:
+        return Refused(Refusal.NO_EFFECT, "its flag is down")
+    return None
+
+
+def timely(rec: Recommendation, policy: Policy, now: datetime) -> Refused | None:
+    """None while event time ``now`` is neither past the deadline nor a deadline before the window's end. Pure."""
+    by = last_moment(rec, policy)
+    if by is None or now.tzinfo is None:
+        return Refused(Refusal.LATE, "its times carry no time zone, so its age cannot be told")
+    if now > by:
+        return Refused(Refusal.LATE, f"{(now - by).total_seconds():.1f} s after its deadline {by.isoformat()}")
+    if rec.window_end - now > timedelta(seconds=policy.deadline_s):
+        ahead = (rec.window_end - now).total_seconds()
+        return Refused(Refusal.FUTURE, f"its window ends {ahead:.1f} s ahead of the plant's clock {now.isoformat()}")
+    return None
+
+
+def last_moment(rec: Recommendation, policy: Policy) -> datetime | None:
+    """Event time after which nothing of ``rec`` is written; None where its times carry no time zone."""
+    if rec.window_end.tzinfo is None or rec.valid_until.tzinfo is None:
+        return None
+    return min(rec.window_end + timedelta(seconds=policy.deadline_s), rec.valid_until)
+
+
+def _rate_window(per_min: float) -> timedelta:
+    """The span in which ``_rate_count`` writes are allowed: a minute, or longer where less than one is."""
+    return timedelta(minutes=max(1.0, 1.0 / per_min))
+
+
+def _rate_count(per_min: float) -> int:
+    return max(1, int(per_min))
