@@ -11,6 +11,7 @@ import numpy as np
 from asyncua import ua
 from asyncua.server.address_space import AttributeValue
 from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.status_codes import StatusCodes
 
 from lineside_plant.events import PlantEvent, time_us
 from lineside_plant.servers.endpoint import Endpoint
@@ -156,7 +157,9 @@ class Plc:
         nodeid = text(f"{self.machine}.{tag.name}", self._index)
         initial = self._latest.get(tag.name)
         if initial is None:
-            initial = self._data_value(tag, Sample(self._now_us(), tag.name, 0.0), datetime.now(UTC), tag.initial)
+            status = StatusCodes.BadWaitingForInitialData if tag.sampled else StatusCodes.Good
+            first = Sample(self._now_us(), tag.name, 0.0, status)
+            initial = self._data_value(tag, first, datetime.now(UTC), tag.initial)
         node = await self.endpoint.add_variable(
             self._machine_node,
             nodeid,

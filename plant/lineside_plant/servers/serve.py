@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import gc
 import json
 import logging
 import math
@@ -107,7 +108,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     plant = build_plant(arguments)
     until_s = plant.now_s + 3600.0 * arguments.hours if arguments.hours else math.inf
     site = Site(plant, urls, lock_step=arguments.lockstep, faults=faults, until_s=until_s)
-    await site.start()
+    await _start_without_collector(site)
     try:
         print(json.dumps({"ready": True, "endpoints": urls}), flush=True)
         _log.info("serving plant=%s seed=%d policy=%s", plant.spec.name, plant.seed, arguments.policy)
@@ -120,6 +121,19 @@ async def _serve(arguments: argparse.Namespace) -> None:
     finally:
         await site.stop()
     _log.info("stopped plant_time_s=%g kpis=%s", plant.now_s, kpis_json(plant.kpis()))
+
+
+async def _start_without_collector(site: Site) -> None:
+    """Start ``site`` and keep its address spaces out of the garbage collector.
+
+    Some 40,000 nodes that live as long as the process: collecting among them doubles the start and stalls the loop.
+    """
+    gc.disable()
+    try:
+        await site.start()
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 async def _run_by_wall_clock(site: Site, arguments: argparse.Namespace, stopping: asyncio.Event) -> None:
