@@ -1,0 +1,60 @@
+"""``train`` and ``evaluate``: recordings become models, and models are held against the plant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lineside_gateway.cli import processes
+from lineside_gateway.cli.extras import require
+
+_PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(train)
+    app.command(context_settings=_PASS_THROUGH)(evaluate)
+
+
+def train(
+    task: Annotated[str, typer.Argument(help="An installed task that learns: maintenance, reject.")],
+    recordings: Annotated[
+        Path, typer.Option(help="Folder of recordings; filled from simulated plants where it is empty.")
+    ] = Path("var/recordings"),
+    out: Annotated[
+        Path | None, typer.Option(help="Where the model goes; default: the weights that ship with the task.")
+    ] = None,
+    plants: Annotated[int, typer.Option(min=6, help="Simulated plants to record, each with its own PlantSpec.")] = 36,
+    hours: Annotated[float, typer.Option(min=100, help="Plant hours to record of each.")] = 672.0,
+    seed: Annotated[int, typer.Option(help="Seed of plants, splits and initial weights.")] = 0,
+) -> None:
+    """Train TASK from seeds: record plants, fit network and trees, choose by validation plants, save the winner.
+
+    [bold]Examples[/]
+
+      lineside train maintenance
+
+      lineside train reject --plants 12 --hours 300 --out var/models/reject
+    """
+    require("workers")
+    if not any(recordings.glob("*/events.jsonl")):
+        require("plant")
+        _run("lineside_plant", ["record", "--plants", str(plants), "--hours", str(hours), "--seed", str(seed),
+                                "--out", str(recordings)])  # fmt: skip
+    args = ["train", task, "--recordings", str(recordings), "--seed", str(seed)]
+    _run("lineside_workers", [*args, "--out", str(out)] if out else args)
+
+
+def evaluate(context: typer.Context) -> None:
+    """Paired closed-loop trials on plants no training saw; [dim]lineside evaluate --help[/] lists the options."""
+    require("trials")
+    _run("lineside_trials", context.args)
+
+
+def _run(module: str, args: list[str]) -> None:
+    code = processes.replace(module, args)
+    if code:
+        raise typer.Exit(code)

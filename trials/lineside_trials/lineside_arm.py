@@ -1,0 +1,96 @@
+"""The Lineside arm of a trial: installed tasks with their shipped models, in lock-step with the plant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from asyncua import ua
+
+from lineside_gateway.demo import REFPLANT_SETTINGS
+from lineside_gateway.guard.envelope import target
+from lineside_gateway.guard.guard import Guard
+from lineside_gateway.ingest import TagTable
+from lineside_gateway.opcua.delivery import Equipment
+from lineside_gateway.opcua.plan import wanted_tags
+from lineside_gateway.runtime.tasks import BoundTask, bind_tasks
+from lineside_gateway.settings import Settings, load_settings
+from lineside_plant import MACHINES, Observe, Plant, external_policy, tags_of
+from lineside_plugins.types import Scalar
+from lineside_trials.arms import Replication
+from lineside_trials.in_process import InProcessLink, equipment_of
+from lineside_trials.lockstep import LockStep, PlantLink, build
+from lineside_workers.runner import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class Advisers:
+    """Tasks as the settings bind them, with their models loaded. One per process; replications share them."""
+
+    settings: Settings
+    tasks: Mapping[str, BoundTask]
+    runners: Mapping[str, Runner]
+
+    @property
+    def tags(self) -> dict[str, frozenset[str]]:
+        """The bound tags that each machine has."""
+        wanted = set(wanted_tags(self.settings, {n: t.inputs for n, t in self.tasks.items()}))
+        return {m: frozenset(t.name for t in tags_of(m) if t.name in wanted) for m in MACHINES}
+
+
+def load_advisers(settings_file: Path | None = None) -> Advisers:
+    """Bind and load every task of the settings (default: those of the demo).
+
+    Raises:
+        SettingsError: The file cannot be used.
+        TaskError, WorkerError: A task or its model cannot be used.
+    """
+    settings = load_settings(settings_file or REFPLANT_SETTINGS)
+    found = bind_tasks(settings)
+    runners = {name: Runner(name, task.settings.config, device="cpu") for name, task in found.tasks.items()}
+    for runner in runners.values():
+        runner.load()
+    return Advisers(settings, found.tasks, runners)
+
+
+def allow_writes(guard: Guard, advisers: Advisers, equipment: list[Equipment]) -> None:
+    """Put every tag that a binding writes on the guard's list, with the envelope its node declares."""
+    for task in advisers.tasks.values():
+        for rule in task.settings.write:
+            for machine in equipment:
+                for tag in rule.set:
+                    node = machine.tags.get(tag)
+                    if node is not None and node.writable and isinstance(node.data_type, ua.VariantType):
+                        guard.allow(target(machine.id, tag, node.data_type.name, node.eu_range, rule.limits.get(tag)))
+
+
+def in_lockstep(replication: Replication, advisers: Advisers) -> LockStep:
+    """Lineside over a fresh plant of ``replication``, in this process, ready to run."""
+    plant = Plant(
+        replication.spec(),
+        replication.run_seed,
+        external_policy(),
+        horizon_h=replication.horizon_h,
+        warmup_h=replication.warmup_h,
+        observe=Observe.FULL,
+    )
+    table, tags = TagTable(), advisers.tags
+    equipment = equipment_of(tags)
+
+    def link_of(on_tag: Callable[[str, str, Scalar], None]) -> PlantLink:
+        return InProcessLink(plant, table, tags, on_tag)
+
+    loop = build(link_of, table, equipment, advisers.tasks, advisers.runners, line_id=advisers.settings.gateway.id)
+    allow_writes(loop.guard, advisers, equipment)
+    return loop
+
+
+def run_lineside_arm(
+    replication: Replication, advisers: Advisers, progress: Callable[[float], None] | None = None
+) -> dict[str, float]:
+    """KPIs of the plant under Lineside's recommendations."""
+    loop = in_lockstep(replication, advisers)
+    asyncio.run(loop.run(replication.horizon_h * 3600.0, progress))
+    return dict(asyncio.run(loop.link.kpis()))

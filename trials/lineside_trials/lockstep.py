@@ -1,0 +1,143 @@
+"""Lineside in lock-step with a plant: the gateway's windows, the installed tasks and the guard, without a wall clock.
+
+Each tick the plant runs ``tick_s`` of event time, all its samples are in the tag table, windows close, the tasks
+answer, and what the guard allows is written before the plant runs on. The plant stands still while Lineside thinks;
+a part gives at least 60 s, two ticks, between the press and the end-of-line check.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from lineside_gateway.batching import MicroBatcher
+from lineside_gateway.guard.guard import Guard
+from lineside_gateway.guard.write_back import PlantWriter, Step, StepReport, WriteBack
+from lineside_gateway.ingest import Request, TagTable, Windower
+from lineside_gateway.ledger import Effect, Ledger, Outcome
+from lineside_gateway.opcua.delivery import Equipment
+from lineside_gateway.runtime.policies import orders_now, policy
+from lineside_gateway.runtime.recommendations import recommendation_record, stream_of
+from lineside_gateway.runtime.tasks import BoundTask
+from lineside_plant import PLANT_EPOCH, time_us
+from lineside_plugins.types import Recommendation, Record, Scalar
+from lineside_workers.runner import Runner
+
+TICK_S = 30.0
+BATCH = 4096  # in lock-step everything due in a tick is one batch
+
+_EFFECTS = {Step.WRITTEN: Effect.WRITTEN, Step.READ_BACK: Effect.READ_BACK, Step.ACTED_ON: Effect.ACTED_ON}
+
+
+class PlantLink(PlantWriter, Protocol):
+    """A plant that runs only when told, whose samples end up in the tag table."""
+
+    async def advance(self, to_s: float) -> None:
+        """Run to plant time ``to_s`` (s); all samples up to then are in the table, all counters were reported."""
+
+    async def kpis(self) -> Mapping[str, float]:
+        """The plant's KPIs so far."""
+
+    def job_orders(self) -> Iterable[Record]:
+        """The MES's list as of now."""
+
+
+@dataclass(slots=True)
+class LockStep:
+    """Everything of Lineside but OPC UA and the broker. One per replication; drives one ``link``."""
+
+    link: PlantLink
+    table: TagTable
+    tasks: Mapping[str, BoundTask]
+    runners: Mapping[str, Runner]
+    windower: Windower
+    guard: Guard
+    ledger: Ledger
+    write_back: WriteBack
+    now: datetime = PLANT_EPOCH
+    refused: Counter[str] = field(default_factory=Counter)
+
+    async def run(self, horizon_s: float, progress: Callable[[float], None] | None = None) -> None:
+        """Run to the horizon in ticks; ``progress`` hears the plant time (s) after each plant hour."""
+        at_s, told_s = 0.0, 0.0
+        while at_s < horizon_s:
+            at_s = min(at_s + TICK_S, horizon_s)
+            self.now = PLANT_EPOCH + timedelta(seconds=at_s)
+            await self.link.advance(at_s)
+            self.write_back.tick(self.now)
+            await self._answer(self.windower.close(time_us(at_s)))
+            if progress is not None and at_s - told_s >= 3600.0:
+                told_s = at_s
+                progress(at_s)
+
+    async def _answer(self, requests: Sequence[Request]) -> None:
+        if not requests:
+            return
+        batcher = MicroBatcher(BATCH, 0.0)
+        for request in requests:
+            batcher.add(request, 0.0)
+        for batch in batcher.flush():
+            ledger = self.ledger.task(batch.task)
+            ledger.send(len(batch))
+            answers = self.runners[batch.task].run(batch.windows)
+            ledger.answer(len(batch))
+            for request, rec in zip(batch.requests, answers, strict=True):
+                ledger.settle(request.id, Outcome.NOTHING_TO_SAY if rec is None else Outcome.PUBLISHED)
+                if rec is not None:
+                    await self._act(rec)
+
+    async def _act(self, rec: Recommendation) -> None:
+        self.table.add_record(stream_of(rec.task), recommendation_record(rec))
+        decision = self.guard.decide(rec, self.now)
+        if decision.allowed:
+            await self.write_back.execute(decision)
+        elif decision.reason is not None:
+            self.refused[f"{rec.task}: {decision.reason.value}"] += 1
+
+
+def build(
+    link_of: Callable[[Callable[[str, str, Scalar], None]], PlantLink],
+    table: TagTable,
+    equipment: Sequence[Equipment],
+    tasks: Mapping[str, BoundTask],
+    runners: Mapping[str, Runner],
+    *,
+    line_id: str,
+) -> LockStep:
+    """Put the pieces together.
+
+    ``link_of(on_tag)`` makes the link, which registers its tags in ``table`` and reports acknowledge counters
+    through ``on_tag``.
+    """
+    box: list[LockStep] = []
+
+    def on_tag(equipment_id: str, tag: str, value: Scalar) -> None:
+        if box:
+            box[0].write_back.on_tag(equipment_id, tag, value)
+
+    link = link_of(on_tag)
+    ledger = Ledger()
+    ledger.values = table.tally
+
+    def on_step(report: StepReport) -> None:
+        task = ledger.task(report.task)
+        if report.step in _EFFECTS:
+            task.effect(_EFFECTS[report.step])
+        elif report.reason is not None:
+            task.withhold(report.reason.value)
+
+    def current(equipment_id: str, tag: str) -> Scalar:
+        found = table.latest(equipment_id, tag)
+        return found.value if found is not None and isinstance(found.value, bool | int | float | str) else None
+
+    guard = Guard([policy(t, equipment, line_id) for t in tasks.values()], current=current,
+                  orders=lambda: orders_now(link.job_orders()))  # fmt: skip
+    write_back = WriteBack(
+        link, clock=lambda: box[0].now, on_step=on_step, settle=guard.settle, latest=current, handshake_s=0.0
+    )
+    windower = Windower(table, [t.binding(equipment, line_id) for t in tasks.values()], ledger)
+    box.append(LockStep(link, table, tasks, runners, windower, guard, ledger, write_back))
+    return box[0]
