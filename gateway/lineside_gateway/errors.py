@@ -49,11 +49,15 @@ class NodeError(LinesideError):
 
 
 class WriteError(NodeError):
-    """A write did not take effect. ``permanent`` means that the same write will fail again."""
+    """A write did not take effect. ``permanent`` means that the same write will fail again.
 
-    def __init__(self, sentence: str, detail: str = "", *, permanent: bool) -> None:
+    ``status`` names the StatusCode: the server's, or the one that fits where the gateway did not send the write.
+    """
+
+    def __init__(self, sentence: str, detail: str = "", *, permanent: bool, status: str = "BadNotWritable") -> None:
         super().__init__(sentence, detail)
         self.permanent = permanent
+        self.status = status
 
 
 class JobControlError(LinesideError):

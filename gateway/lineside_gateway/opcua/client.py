@@ -8,10 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lineside_gateway.errors import WriteError
+from lineside_gateway.errors import JobControlError, WriteError
 from lineside_gateway.opcua.addresses import Namespaces
 from lineside_gateway.opcua.connection import Connection
 from lineside_gateway.opcua.delivery import Equipment, Sink, TagNode
+from lineside_gateway.opcua.feeds import Feeds
+from lineside_gateway.opcua.job_control import Updated
 from lineside_gateway.opcua.nodes import resolve
 from lineside_gateway.opcua.plan import ServerPlan
 from lineside_gateway.opcua.security import Pki
@@ -56,6 +58,7 @@ class ServerLink:
         self._session = Session(plan.server, pki, jitter)
         self._connection: Connection | None = None
         self._subscription: TagSubscription | None = None
+        self._feeds: Feeds | None = None
         self._equipment: dict[str, Equipment] = {}
         self._watched: set[tuple[str, str]] = set()
         self._rejected: dict[tuple[str, str], str] = {}
@@ -92,6 +95,7 @@ class ServerLink:
         """How the link stands now."""
         error = "" if self._session.error is None else self._session.error.sentence
         pending = {(e.id, t): cause for e in self.equipment for t, cause in e.missing.items()} | self._rejected
+        pending |= self._feeds.pending if self._feeds is not None else {}
         counters = self._subscription.counters if self._subscription is not None else Counters()
         return LinkStatus(
             self.name,
@@ -106,7 +110,12 @@ class ServerLink:
         )
 
     def tag(self, equipment_id: str, tag: str) -> TagNode | None:
-        """The node of a tag as last resolved, None where it is missing."""
+        """The node of a tag as last resolved, None where it is missing.
+
+        Counters of the job order receiver are tags of an equipment named like the server.
+        """
+        if equipment_id == self.name and self._feeds is not None and tag in self._feeds.counters:
+            return self._feeds.counters[tag]
         equipment = self._equipment.get(equipment_id)
         return None if equipment is None else equipment.tags.get(tag)
 
@@ -129,18 +138,35 @@ class ServerLink:
             sentence = f"the answer to writing {equipment_id}.{tag} did not come; look at the node before writing again"
             raise WriteError(sentence, f"{type(e).__name__}: {e}", permanent=False) from e
 
+    async def update_job_order(self, job_order_id: str, priority: int, equipment_id: str | None) -> Updated:
+        """Set priority and equipment of one job order at the MES; ``equipment_id`` None means any.
+
+        Raises:
+            JobControlError: Not connected, no job control on this server, unknown order, or the call failed.
+        """
+        if self._connection is None or self._feeds is None or self._feeds.orders is None:
+            cause = self.status.pending.get((self.name, "job_orders")) or self.status.error
+            raise JobControlError(
+                f"job orders of server '{self.name}' are not at hand: {cause or 'no job_control there'}"
+            )
+        return await self._feeds.orders.update(job_order_id, priority, equipment_id)
+
     async def _serve(self, connection: Connection, sink: Sink) -> None:
         subscription = TagSubscription(connection, sink)
         self._subscription = subscription
         self._watched, self._rejected = set(), {}
         await subscription.open()
+        feeds = Feeds(connection, subscription, self.plan, sink)
+        self._feeds = feeds
         await self._resolve(connection, subscription, sink)
+        await feeds.open()
         self._connection = connection
         started, wait = time.monotonic(), RETRY_FIRST_S
         while True:
             await subscription.guard(wait)
             if self.status.pending:
                 await self._resolve(connection, subscription, sink)
+                await feeds.open()
             booting = time.monotonic() - started < BOOT_S
             wait = min(2 * wait, RETRY_SOON_S) if booting else RETRY_LATE_S
 

@@ -104,11 +104,15 @@ class Sink(Protocol):
     def record(self, stream: str, record: Record) -> None:
         """One row of stream ``events``; has "time" (ISO 8601, event time) and "equipment_id"."""
 
-    def records(self, stream: str, records: tuple[Record, ...]) -> None:
-        """The whole current list of stream ``job_orders``."""
+    def records(self, stream: str, records: tuple[Record, ...], time_us: int) -> None:
+        """The whole list of stream ``job_orders`` as of ``time_us``, the list's own SourceTimestamp."""
 
-    def flush(self, server: str, watermark_us: int) -> None:
-        """A publish response is complete; ``watermark_us`` is the newest SourceTimestamp this server has sent."""
+    def flush(self, server: str, watermark_us: int, served_us: int) -> None:
+        """A publish response is complete.
+
+        ``watermark_us`` is the newest SourceTimestamp this server has sent, ``served_us`` the ServerTimestamp that
+        came with it: event time and wall time of one instant.
+        """
 
     def lost(self, server: str) -> None:
         """The server's connection is lost: what it sent is growing stale until ``resolved`` is called again."""

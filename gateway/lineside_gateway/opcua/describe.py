@@ -37,7 +37,7 @@ class Describer:
         units, ranges = await self._properties(nodes)
         out: dict[str, TagNode] = {}
         for i, tag in enumerate(tags):
-            built_in, name = await self._built_in(data_types[i])
+            built_in, name = await self.built_in(data_types[i])
             if built_in in {None, ua.VariantType.Variant}:
                 built_in = await self._type_of_value(nodes[i])
             level, rank = access[i], ranks[i]
@@ -75,7 +75,7 @@ class Describer:
                 ranges[i] = (float(value.Low), float(value.High))
         return units, ranges
 
-    async def _built_in(self, data_type: object) -> tuple[ua.VariantType | None, str]:
+    async def built_in(self, data_type: object) -> tuple[ua.VariantType | None, str]:
         """Built-in type behind a DataType, following HasSubtype upwards; (None, "") where the server does not say."""
         if not isinstance(data_type, ua.NodeId):
             return None, ""

@@ -21,7 +21,7 @@ from lineside_gateway.errors import ConnectError
 from lineside_gateway.opcua.connection import Connection, chunks
 from lineside_gateway.opcua.delivery import OVERFLOW, Sink, TagNode
 from lineside_gateway.opcua.standard import AttributeIds, Client, StatusCodes
-from lineside_gateway.opcua.values import event_time_us, is_good, number, snapshot, status_of
+from lineside_gateway.opcua.values import event_time_us, is_good, number, served_time_us, snapshot, status_of
 from lineside_gateway.settings import Report
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class TagSubscription:
     def __init__(self, connection: Connection, sink: Sink) -> None:
         self.counters = Counters()
         self.watermark_us = 0
+        self.served_us = 0
         self._connection = connection
         self._sink = sink
         self._items: dict[int, Item] = {}
@@ -213,7 +214,7 @@ class TagSubscription:
                     f"server '{name}' ended the subscription ({notification.Status.name}); connecting again"
                 )
         if notifications and not result.MoreNotifications:
-            self._sink.flush(self._connection.server.name, self.watermark_us)
+            self._sink.flush(self._connection.server.name, self.watermark_us, self.served_us)
 
     def _check_sequence(self, number_: int, has_data: bool) -> None:
         """A keep-alive carries the number that the next message will have (OPC UA Part 4, 5.14.1.1)."""
@@ -232,6 +233,8 @@ class TagSubscription:
         for notification in items:
             dv, handle = notification.Value, int(notification.ClientHandle)
             time_us = event_time_us(dv)
+            if time_us > self.watermark_us and dv.SourceTimestamp is not None:
+                self.watermark_us, self.served_us = time_us, served_time_us(dv)
             if status_of(dv) & OVERFLOW == OVERFLOW:
                 counters.overflows += 1
             column = columns.get(handle)
@@ -251,9 +254,12 @@ class TagSubscription:
         if indices:
             status = np.array(codes, dtype=np.uint32)
             counters.wrong_types += int(np.count_nonzero(status == StatusCodes.BadTypeMismatch))
-            at = np.array(times, dtype=np.int64)
-            self._sink.samples(np.array(indices, dtype=np.int64), at, np.array(values, dtype=np.float64), status)
-            self.watermark_us = max(self.watermark_us, int(at.max()))
+            self._sink.samples(
+                np.array(indices, dtype=np.int64),
+                np.array(times, dtype=np.int64),
+                np.array(values, dtype=np.float64),
+                status,
+            )
         others.sort(key=lambda o: o[0])  # stable: values of one instant stay in the server's order
         for time_us, item, dv in others:
             self._take_other(time_us, item, dv)
@@ -265,7 +271,6 @@ class TagSubscription:
             value = snapshot(None if dv.Value is None else dv.Value.Value)
             good = is_good(status_of(dv)) and value is not None
             self._sink.latest(item.tag.equipment_id, item.tag.tag, time_us, value, good)
-            self.watermark_us = max(self.watermark_us, time_us)
 
     def _take_events(self, events: Sequence[ua.EventFieldList]) -> None:
         self.counters.events += len(events)

@@ -26,6 +26,12 @@ def event_time_us(dv: ua.DataValue) -> int:
     return time.time_ns() // 1000
 
 
+def served_time_us(dv: ua.DataValue) -> int:
+    """ServerTimestamp in microseconds since 1970 UTC, the wall clock where it is missing."""
+    stamp = dv.ServerTimestamp
+    return microseconds(stamp) if stamp is not None and stamp >= _EARLIEST else time.time_ns() // 1000
+
+
 def microseconds(stamp: datetime) -> int:
     """Microseconds since 1970 of an aware datetime, exact."""
     d = stamp - _EPOCH

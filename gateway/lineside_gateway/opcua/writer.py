@@ -112,6 +112,7 @@ async def write(connection: Connection, tag: TagNode, value: Scalar, *, read_bac
         raise WriteError(
             f"server '{connection.server.name}' refuses {value!r} for {tag.address}: {status.name}: {status.doc}",
             permanent=status.value not in _PASSING,
+            status=status.name,
         )
     if not read_back:
         return Written(tag, value, status.name, None, confirmed=False)

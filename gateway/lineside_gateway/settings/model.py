@@ -59,6 +59,9 @@ class JobControlSettings(Section):
     browse: str = Field(
         default="Objects/JobOrderReceiver", description="Browse path or NodeId of the job order receiver."
     )
+    counters: tuple[str, ...] = Field(
+        default=(), description="Counters of the receiver to read besides those that acknowledge an effect."
+    )
 
 
 class EventSettings(Section):

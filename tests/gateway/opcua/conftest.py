@@ -138,10 +138,11 @@ class Recorder:
         assert stream == "events"
         self.rows.append(dict(record))
 
-    def records(self, stream: str, records: tuple[Any, ...]) -> None:
+    def records(self, stream: str, records: tuple[Any, ...], time_us: int) -> None:
+        assert time_us > 0
         self.streams[stream] = records
 
-    def flush(self, server: str, watermark_us: int) -> None:
+    def flush(self, server: str, watermark_us: int, served_us: int) -> None:
         assert server
         self.watermarks.append(watermark_us)
 
