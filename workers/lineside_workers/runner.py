@@ -60,6 +60,11 @@ class Runner:
         self._outputs = self._plugin.outputs()
         self._loaded = False
 
+    @property
+    def deadline_s(self) -> float:
+        """How long after a window's end an answer is of use, in event time."""
+        return self._inputs.deadline_s
+
     def load(self) -> None:
         """Verify and load the model, then run synthetic batches so that the first real one is not slow.
 

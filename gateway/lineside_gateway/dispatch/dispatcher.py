@@ -1,0 +1,223 @@
+"""Batches out to the workers, results back, each request answered, expired or failed: exactly one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from lineside_gateway.dispatch.connection import (
+    FIRST_WAIT_S,
+    IO_TIMEOUT_S,
+    LONGEST_WAIT_S,
+    LOSSES,
+    connect,
+    without_password,
+)
+from lineside_gateway.dispatch.errors import BrokerError
+from lineside_gateway.dispatch.producer import Request, RequestProducer
+from lineside_gateway.dispatch.results import ResultReader
+from lineside_plugins import meeting
+from lineside_plugins.types import WindowBatch
+from lineside_plugins.wire import BatchResult, Status
+
+NO_CONFIG: Mapping[str, object] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A worker as its heartbeat describes it. ``tasks`` maps a task to "model:version", ``failed`` to a sentence."""
+
+    node: str
+    device: str
+    tasks: Mapping[str, str]
+    failed: Mapping[str, str]
+    batches: int
+    busy_s: float
+
+
+class Dispatcher(Protocol):
+    """What the pipeline needs of whoever runs the batches."""
+
+    async def submit(
+        self, batch: WindowBatch, task: str, deadline: datetime, config: Mapping[str, object] = NO_CONFIG
+    ) -> BatchResult:
+        """The result of ``batch``; EXPIRED at the wall-clock ``deadline`` (aware). Never raises for a failed batch."""
+        ...
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Workers alive now."""
+        ...
+
+
+@dataclass(slots=True)
+class _Pending:
+    request: Request
+    answer: asyncio.Future[BatchResult]
+    sent: bool = False
+
+
+class CeleryDispatcher:
+    """Dispatch through the broker at ``url``; use it as an async context manager.
+
+    At most ``max_in_flight`` batches of a task are with the workers; further ones wait for a slot until their
+    deadline. ``counts``: submitted = answered + failed + expired + cancelled + pending at any time; beside them
+    retries, resent and late (answers nobody waits for).
+    """
+
+    def __init__(
+        self,
+        gateway_id: str,
+        url: str,
+        *,
+        hmac_key: bytes = b"",
+        max_in_flight: int = 3,
+        on_late: Callable[[str, BatchResult], Awaitable[None]] | None = None,
+    ) -> None:
+        """``on_late`` gets answers without a waiter: late ones, and those to a former process of this gateway."""
+        self.counts: Counter[str] = Counter()
+        self._url = url
+        self._redis = connect(url)
+        self._blocking = connect(url)
+        self._producer = RequestProducer(gateway_id, hmac_key)
+        self._reader = ResultReader(self._blocking, gateway_id, self._handle, self._resend_lost, hmac_key)
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(max_in_flight))
+        self._pending: dict[str, _Pending] = {}
+        self._on_late = on_late
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> CeleryDispatcher:
+        self._task = asyncio.create_task(self._reader.run(), name="results")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._redis.aclose()
+        await self._blocking.aclose()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker answered last time."""
+        return self._reader.connected
+
+    @property
+    def pending(self) -> int:
+        """Batches submitted and not yet answered, failed or expired."""
+        c = self.counts
+        return c["submitted"] - c["answered"] - c["failed"] - c["expired"] - c["cancelled"]
+
+    async def check(self) -> None:
+        """Ask the broker for a sign of life.
+
+        Raises:
+            BrokerError: It does not answer, or refuses the password.
+        """
+        try:
+            async with asyncio.timeout(IO_TIMEOUT_S):
+                await self._redis.ping()
+        except LOSSES as e:
+            raise BrokerError(
+                f"the broker at {without_password(self._url)} cannot be used: {e}; start it or correct broker.url"
+            ) from e
+
+    async def submit(
+        self, batch: WindowBatch, task: str, deadline: datetime, config: Mapping[str, object] = NO_CONFIG
+    ) -> BatchResult:
+        """See ``Dispatcher``; waits for a slot, survives the loss of the broker until ``deadline``."""
+        self.counts["submitted"] += 1
+        now = time.time()
+        pending: _Pending | None = None
+        try:
+            async with asyncio.timeout(deadline.timestamp() - now), self._slots[task]:
+                request = self._producer.build(batch, task, deadline, config, now=now)
+                pending = self._pending[request.id] = _Pending(request, asyncio.get_running_loop().create_future())
+                await self._send(pending)
+                result = await pending.answer
+        except TimeoutError:
+            result = BatchResult(Status.EXPIRED, error=self._why_expired(task, pending))
+            await self._withdraw(pending)
+        except asyncio.CancelledError:
+            self.counts["cancelled"] += 1
+            raise
+        finally:
+            if pending is not None:
+                self._pending.pop(pending.request.id, None)
+        self.counts["failed" if result.status is Status.PARKED else result.status.value] += 1
+        return result
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Workers whose heartbeat is fresh, by node name; none while the broker is away."""
+        try:
+            async with asyncio.timeout(IO_TIMEOUT_S):
+                return await self._heartbeats()
+        except LOSSES:
+            return []
+
+    async def _heartbeats(self) -> list[WorkerInfo]:
+        keys = sorted([key async for key in self._redis.scan_iter(meeting.WORKER_PATTERN, count=1000)])
+        rows = await self._redis.mget(keys) if keys else []
+        return [_worker(json.loads(row)) for row in rows if row is not None]
+
+    async def _send(self, pending: _Pending) -> None:
+        wait = FIRST_WAIT_S
+        while True:
+            try:
+                async with asyncio.timeout(IO_TIMEOUT_S):
+                    await self._producer.send(self._redis, pending.request)
+            except LOSSES:
+                self.counts["retries"] += 1
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT_S)
+            else:
+                pending.sent = True
+                return
+
+    async def _withdraw(self, pending: _Pending | None) -> None:
+        if pending is not None and pending.sent:
+            with contextlib.suppress(*LOSSES):
+                async with asyncio.timeout(IO_TIMEOUT_S):
+                    await self._producer.withdraw(self._redis, pending.request)
+
+    async def _handle(self, request_id: str, result: BatchResult) -> None:
+        pending = self._pending.get(request_id)
+        if pending is not None and not pending.answer.done():
+            pending.answer.set_result(result)
+            return
+        self.counts["late"] += 1
+        if self._on_late is not None:
+            await self._on_late(request_id, result)
+
+    async def _resend_lost(self) -> None:
+        """After a broker came back empty: send again what it has forgotten. A second answer counts as late."""
+        for pending in [p for p in self._pending.values() if p.sent and not p.answer.done()]:
+            if not await self._redis.exists(meeting.claim_key(pending.request.id)):
+                self.counts["resent"] += 1
+                await self._producer.send(self._redis, pending.request)
+
+    def _why_expired(self, task: str, pending: _Pending | None) -> str:
+        if not self.connected:
+            return f"task '{task}': the broker at {without_password(self._url)} does not answer; start it"
+        if pending is None:
+            return f"task '{task}': no slot before the deadline; start more workers or batch less often"
+        return f"task '{task}': no worker answered before the deadline; look at lineside worker's log"
+
+
+def _worker(row: Mapping[str, object]) -> WorkerInfo:
+    tasks, failed = row.get("tasks"), row.get("failed")
+    return WorkerInfo(
+        node=str(row.get("node")),
+        device=str(row.get("device")),
+        tasks=dict(tasks) if isinstance(tasks, dict) else {},
+        failed=dict(failed) if isinstance(failed, dict) else {},
+        batches=int(str(row.get("batches", 0))),
+        busy_s=float(str(row.get("busy_s", 0.0))),
+    )

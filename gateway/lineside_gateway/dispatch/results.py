@@ -1,0 +1,110 @@
+"""Answers of the workers, read from a Redis Stream with a consumer group: a gateway that restarts misses none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from lineside_gateway.dispatch.connection import FIRST_WAIT_S, IO_TIMEOUT_S, LONGEST_WAIT_S, LOSSES
+from lineside_plugins import meeting
+from lineside_plugins.wire import BatchResult, WireError, decode_result, verify
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+logger = logging.getLogger(__name__)
+
+GROUP = "gateway"
+_READ_COUNT = 64
+_BLOCK_MS = 1000  # well below IO_TIMEOUT_S
+
+
+@dataclass(slots=True)
+class ResultReader:
+    """Hands each answer to ``handle`` once it is verified, and acknowledges it afterwards.
+
+    ``handle`` gets the request's id and its result. What a former process of this gateway read but did not
+    acknowledge comes first. ``on_connect`` runs after each new connection. ``counts``: read, malformed, losses.
+    """
+
+    redis: Redis
+    gateway_id: str
+    handle: Callable[[str, BatchResult], Awaitable[None]]
+    on_connect: Callable[[], Awaitable[None]]
+    hmac_key: bytes = b""
+    counts: Counter[str] = field(default_factory=Counter)
+    connected: bool = False
+
+    async def run(self) -> None:
+        """Read until cancelled; a lost broker is tried again with a growing wait."""
+        wait = FIRST_WAIT_S
+        while True:
+            try:
+                await self._open()
+                wait = FIRST_WAIT_S
+                await self._read("0")
+                while True:
+                    await self._read(">")
+            except LOSSES as e:
+                if self.connected:
+                    logger.warning("broker lost gateway=%s error=%s", self.gateway_id, e)
+                    self.counts["losses"] += 1
+                self.connected = False
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT_S)
+
+    @property
+    def _stream(self) -> str:
+        return meeting.reply_stream(self.gateway_id)
+
+    async def _open(self) -> None:
+        try:
+            async with asyncio.timeout(IO_TIMEOUT_S):
+                await self.redis.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
+        except ResponseError as e:
+            if "BUSYGROUP" not in str(e):
+                raise
+        self.connected = True
+        await self.on_connect()
+
+    async def _read(self, start: str) -> None:
+        """One page of new messages (">"), or all that this gateway has read before and not acknowledged ("0")."""
+        while True:
+            async with asyncio.timeout(IO_TIMEOUT_S):
+                streams: Any = await self.redis.xreadgroup(
+                    GROUP, self.gateway_id, {self._stream: start}, count=_READ_COUNT, block=_BLOCK_MS
+                )
+            messages: list[tuple[bytes, dict[bytes, bytes] | None]] = streams[0][1] if streams else []
+            done = [number for number, fields in messages if await self._deliver(fields)]
+            if done:
+                async with asyncio.timeout(IO_TIMEOUT_S), self.redis.pipeline(transaction=False) as pipe:
+                    pipe.xack(self._stream, GROUP, *done)
+                    pipe.xdel(self._stream, *done)
+                    await pipe.execute()
+            if start == ">" or not done:
+                return
+
+    async def _deliver(self, fields: dict[bytes, bytes] | None) -> bool:
+        fields = fields or {}  # nil for an entry that MAXLEN trimmed before it was acknowledged
+        self.counts["read"] += 1
+        request_id, body = fields.get(b"id", b"").decode(errors="replace"), fields.get(b"body", b"")
+        try:
+            if self.hmac_key:
+                verify(self.hmac_key, {"id": request_id, "hmac": fields.get(b"hmac", b"").decode("latin-1")}, body)
+            result = decode_result(body)
+        except WireError as e:
+            self.counts["malformed"] += 1
+            logger.warning("answer dropped gateway=%s request=%s error=%s", self.gateway_id, request_id, e)
+            return True
+        try:
+            await self.handle(request_id, result)
+        except Exception:  # supervision point: the handler's error must not stop the other answers
+            logger.exception("answer not handled gateway=%s request=%s", self.gateway_id, request_id)
+            return False
+        return True

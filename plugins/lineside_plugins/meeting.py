@@ -1,0 +1,44 @@
+"""Where gateway and workers meet at the broker: the names both sides use. Neither imports the other.
+
+A request is a Celery message (task ``lineside.recommend``, arguments claim key, task, meta) in the queue of its task.
+Its batch lies beside it under the claim key, with a TTL. ``meta`` is JSON: id, reply (stream), deadline (seconds since
+1970, wall clock), config (of the task), and hmac where a key is set. The answer is one entry of the reply stream with
+the fields id, body and hmac.
+"""
+
+from __future__ import annotations
+
+CELERY_TASK = "lineside.recommend"
+WORKER_PATTERN = "lineside:worker:*"
+PARKED_TTL_S = 24 * 3600
+REPLY_MAX_ENTRIES = 10_000  # per gateway; a gateway that is away longer than this many answers loses the oldest
+
+
+def queue(task: str) -> str:
+    """The Celery queue of ``task``; a worker takes the queues of the tasks it hosts, the most urgent first."""
+    return f"lineside.{task}"
+
+
+def claim_key(request_id: str) -> str:
+    """Key of the encoded batch of a request."""
+    return f"lineside:claim:{request_id}"
+
+
+def attempts_key(request_id: str) -> str:
+    """Key of the counter of deliveries of a request."""
+    return f"lineside:attempts:{request_id}"
+
+
+def parked_key(request_id: str) -> str:
+    """Key under which the batch of a parked request is kept for ``PARKED_TTL_S``, to look into."""
+    return f"lineside:parked:{request_id}"
+
+
+def reply_stream(gateway_id: str) -> str:
+    """The Redis Stream on which a gateway gets its answers."""
+    return f"lineside:results:{gateway_id}"
+
+
+def worker_key(node: str) -> str:
+    """Key of a worker's heartbeat; it lives only as long as the worker renews it."""
+    return f"lineside:worker:{node}"

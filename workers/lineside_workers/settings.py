@@ -1,0 +1,74 @@
+"""What a worker process is told from outside: environment variables, so that a container needs no file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lineside_plugins.registry import installed
+from lineside_workers.errors import SettingsError
+
+ALL = "all"
+DEFAULT_BROKER = "redis://127.0.0.1:6379/0"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """Settings of one worker process.
+
+    ``broker_url``: LINESIDE_BROKER_URL, redis://, rediss:// or unix://. ``tasks``: LINESIDE_TASKS, "all" or names with
+    commas. ``device``: LINESIDE_DEVICE, auto, cpu or cuda:N. ``models``: LINESIDE_MODELS, a models directory.
+    ``hmac_key``: LINESIDE_HMAC_KEY, the same text as the gateway's. ``threads``: LINESIDE_THREADS, CPU threads of
+    torch; one, because the other cores belong to other workers.
+    """
+
+    broker_url: str = DEFAULT_BROKER
+    tasks: tuple[str, ...] = ()
+    device: str = "auto"
+    models: Path | None = None
+    hmac_key: bytes = b""
+    threads: int = 1
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> WorkerSettings:
+        """Read the variables; ``tasks`` becomes the names of installed tasks.
+
+        Raises:
+            SettingsError: A value does not fit; the message says what does.
+        """
+        url = environ.get("LINESIDE_BROKER_URL") or DEFAULT_BROKER
+        if url.partition("://")[0] not in ("redis", "rediss", "unix"):
+            raise SettingsError(
+                f"LINESIDE_BROKER_URL starts with '{url.partition('://')[0][:20]}'; use redis://, rediss:// or unix://"
+            )
+        threads = environ.get("LINESIDE_THREADS") or "1"
+        if not threads.isdigit() or int(threads) < 1:
+            raise SettingsError(f"LINESIDE_THREADS is '{threads}'; use a whole number from 1")
+        models = environ.get("LINESIDE_MODELS", "")
+        return cls(
+            broker_url=url,
+            tasks=_tasks(environ.get("LINESIDE_TASKS") or ALL),
+            device=environ.get("LINESIDE_DEVICE") or "auto",
+            models=Path(models) if models else None,
+            hmac_key=environ.get("LINESIDE_HMAC_KEY", "").encode(),
+            threads=int(threads),
+        )
+
+    @property
+    def celery_url(self) -> str:
+        """The broker's URL in Celery's spelling, which differs for a Unix socket."""
+        scheme, _, rest = self.broker_url.partition("://")
+        return f"redis+socket://{rest}" if scheme == "unix" else self.broker_url
+
+
+def _tasks(text: str) -> tuple[str, ...]:
+    have = installed()
+    if text == ALL:
+        return tuple(have)
+    names = tuple(dict.fromkeys(n.strip() for n in text.split(",") if n.strip()))
+    unknown = [n for n in names if n not in have]
+    if unknown or not names:
+        raise SettingsError(f"task '{(unknown or [text])[0]}' is not installed; installed: {', '.join(have) or 'none'}")
+    return names

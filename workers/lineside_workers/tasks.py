@@ -1,0 +1,84 @@
+"""The one Celery task of a worker, and what happens when its process starts and ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from celery import signals
+from kombu.entity import Queue
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from lineside_plugins import meeting
+from lineside_workers import process
+from lineside_workers.app import app
+from lineside_workers.desk import Desk
+from lineside_workers.errors import WorkerError
+from lineside_workers.heartbeat import Heartbeat
+from lineside_workers.host import Host
+from lineside_workers.settings import WorkerSettings
+
+logger = logging.getLogger(__name__)
+
+EXIT_CANNOT_GO_ON = 2
+
+
+@dataclass(slots=True)
+class _Process:
+    """What this worker process holds between its start and its end."""
+
+    host: Host
+    desk: Desk
+    heartbeat: Heartbeat
+
+
+_process: list[_Process] = []
+
+
+@app.task(name=meeting.CELERY_TASK, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery ships no types
+def recommend(claim_key: str, task: str, meta: dict[str, Any]) -> None:
+    """Answer one request; whatever goes wrong with it is part of the answer."""
+    _process[0].desk.handle(claim_key, task, meta)
+
+
+@signals.worker_init.connect  # type: ignore[untyped-decorator]  # Celery ships no types
+def open_process(sender: Any, **_: object) -> None:
+    """Load all models and choose the queues. Ends the process with code 2 and one sentence if nothing can be served."""
+    try:
+        settings = WorkerSettings.from_env()
+        process.keep_freed_memory()
+        host = Host(settings)
+        served = host.load()
+    except WorkerError as e:
+        print(f"lineside worker: {e}", file=sys.stderr)
+        raise SystemExit(EXIT_CANNOT_GO_ON) from e
+    for task in served:
+        name = meeting.queue(task)
+        sender.app.amqp.queues.add(Queue(name, exchange="", routing_key=name))  # type: ignore[no-untyped-call]  # kombu
+    sender.app.amqp.queues.select([meeting.queue(t) for t in served])
+    retry = Retry(ExponentialBackoff(cap=2.0, base=0.05), 12)  # about 15 s: a broker that restarts is back by then
+    redis = Redis.from_url(settings.broker_url, protocol=2, retry=retry, socket_connect_timeout=2)
+    desk = Desk(redis, host, sender.hostname, settings.hmac_key)
+    _process[:] = [_Process(host, desk, Heartbeat(redis, sender.hostname, host.describe))]
+
+
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery ships no types
+def report_ready(sender: Any, **_: object) -> None:
+    """Start the heartbeat, and tell the parent process on standard output."""
+    _process[0].heartbeat.start()
+    ready = {"ready": True, "node": sender.hostname, **_process[0].host.describe()}
+    print(json.dumps(ready), flush=True)
+
+
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery ships no types
+def close_process(**_: object) -> None:
+    """Take the heartbeat back and release the models."""
+    while _process:
+        closing = _process.pop()
+        closing.heartbeat.stop()
+        closing.host.close()
