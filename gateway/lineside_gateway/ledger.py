@@ -188,7 +188,10 @@ class Ledger:
 
     def task(self, name: str) -> TaskLedger:
         """The ledger of task ``name``, made when first asked for."""
-        return self.tasks.setdefault(name, TaskLedger())
+        found = self.tasks.get(name)
+        if found is None:
+            found = self.tasks[name] = TaskLedger()
+        return found
 
     @property
     def balanced(self) -> bool:

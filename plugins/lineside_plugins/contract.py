@@ -37,7 +37,11 @@ class Scope(StrEnum):
 
 
 class Aggregate(StrEnum):
-    """How the samples that fall into one cell of the grid become one number."""
+    """How the samples that fall into one cell of the grid become one number.
+
+    MEAN and MAX look at the Good samples of a cell, or, if it has none, at its Uncertain ones. LAST is the newest
+    sample at or before the cell's end, held over cells without one: servers report changes only.
+    """
 
     MEAN = "mean"
     LAST = "last"

@@ -54,7 +54,9 @@ class WindowBatch:
     ``values`` is float32 (B, T, C) with NaN where no sample fell into the cell; ``good`` is bool (B, T, C), True
     where the cell holds at least one sample of Good StatusCode. Cell ``t`` covers
     ``(end - (T - t) * period_s, end - (T - t - 1) * period_s]``; the last cell ends at ``end`` (datetime64[us], UTC,
-    the source's clock). A task without a window has T = 0 and C = 0.
+    the source's clock). A window that a change made due has the exact time of the change as its ``end``, and its grid
+    ends with the last full base cell before that (largest common divisor of period, trigger period and 60 s).
+    A task without a window has T = 0 and C = 0.
 
     ``snapshots[b]`` holds the latest value of each snapshot tag (text, arrays, images as encoded bytes), and
     ``records[b]`` the rows of each requested stream, oldest first. Nobody mutates a batch.

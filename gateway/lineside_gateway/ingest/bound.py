@@ -90,7 +90,7 @@ class BoundTask:
         """Bring the grid up to the step's watermarks."""
         if self.grid is not None:
             self.grid.add(block)
-            self.grid.seal(np.array([step.marks.get(e, NEVER_US) for e in self.equipment_ids], np.int64))
+            self.grid.seal([step.marks.get(e, NEVER_US) for e in self.equipment_ids])
 
     def trigger(self, changes: Sequence[TagChange], arrivals: Sequence[Arrival], step: Step) -> None:
         """Queue the windows that changes, rows and periods of this step make due."""
@@ -182,7 +182,7 @@ class BoundTask:
                 self._tally.drop("no_history")
                 return None
             values, good = found
-            if not good[-1, self._live].any():
+            if not np.count_nonzero(good[-1, self._live]):
                 self._tally.drop("stale_window")
                 return None
             asked = good[:, self._required]

@@ -12,12 +12,13 @@ is bit for bit the same however its samples arrived and however often the waterm
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lineside_gateway.ingest.errors import BindingError
-from lineside_gateway.ingest.samples import Block, BoolArray, DoubleArray, IntArray
+from lineside_gateway.ingest.samples import Block, BoolArray, DoubleArray, IntArray, every
 from lineside_plugins.contract import Aggregate, WindowSpec
 from lineside_plugins.types import FloatArray
 
@@ -74,18 +75,16 @@ class Grid:
         self._held_state = np.zeros((equipment, channels), np.uint8)
         self._values: FloatArray = np.full((equipment, self._line, channels), np.nan, np.float32)
         self._good = np.zeros((equipment, self._line, channels), np.bool_)
-        self._start = np.full(equipment, _UNSET)  # cell number of each line's first entry
-        self._sealed = np.full(equipment, _UNSET)  # newest complete cell of each line
-        self._owner = np.full(max(len(p) for p in self._rows.values()), -1, np.int64)
-        for where in self._rows.values():
-            found = np.flatnonzero(where >= 0)
-            self._owner[found] = where[found] // channels
+        self._start = [_UNSET] * equipment  # cell number of each line's first entry
+        self._sealed = [_UNSET] * equipment  # newest complete cell of each line
+        self._owner = np.full(int(rows.max(initial=-1)) + 2, -1, np.int64)
+        for e, tags in enumerate(rows):
+            self._owner[tags[tags >= 0]] = e
 
-    @staticmethod
-    def _lookup(rows: IntArray, columns: IntArray) -> IntArray:
-        """Place e * C + c of each tag index among the channels of one aggregate; -1 for all others and at the end."""
-        equipment, channels = rows.shape
-        places = np.arange(equipment)[:, None] * channels + columns
+    def _lookup(self, rows: IntArray, columns: IntArray) -> IntArray:
+        """Flat place of each tag's ring entry 0 among the channels of one aggregate; -1 for all others, and last."""
+        equipment, ring, channels = self._shape
+        places = np.arange(equipment)[:, None] * (ring * channels) + columns
         tags = rows[:, columns]
         out = np.full(int(rows.max(initial=-1)) + 2, -1, np.int64)
         out[tags[tags >= 0]] = places[tags >= 0]
@@ -100,15 +99,16 @@ class Grid:
             return
         cells = (block.time_us - 1) // self.base_us
         self._make_room(block, cells)
+        offsets = cells % self._ring * self._shape[2]
+        beyond = block.index[-1] >= len(self._owner)  # tags registered after this grid was made
+        index = np.minimum(block.index, len(self._owner) - 1) if beyond else block.index
         for kind, places in self._rows.items():
-            place = places[np.minimum(block.index, len(places) - 1)]
-            value, good, cell = block.value, block.good, cells
+            place = places[index]
             mine = place >= 0
-            if not mine.all():
-                place, value, good, cell = place[mine], value[mine], good[mine], cell[mine]
-            if len(place):
-                e, c = np.divmod(place, self._shape[2])
-                self._put(kind, (e * self._shape[1] + cell % self._shape[1]) * self._shape[2] + c, value, good)
+            if every(mine):
+                self._put(kind, place + offsets, block.value, block.good)
+            elif np.count_nonzero(mine):
+                self._put(kind, place[mine] + offsets[mine], block.value[mine], block.good[mine])
 
     def _put(self, kind: Aggregate, at: IntArray, value: DoubleArray, good: BoolArray) -> None:
         if kind is Aggregate.LAST:
@@ -117,7 +117,7 @@ class Grid:
             return
         size = self._last.size
         plane: IntArray | int = 0
-        if not good.all():
+        if not every(good):
             known = np.isfinite(value)
             at, value, good = at[known], value[known], good[known]
             plane = np.where(good, 0, 1)
@@ -131,7 +131,7 @@ class Grid:
 
     def _make_room(self, block: Block, cells: IntArray) -> None:
         """Start lines at their first sample, and bridge a gap longer than the ring."""
-        if int(cells.max()) - int(self._sealed.min()) <= self.chunk:
+        if int(cells.max()) - min(self._sealed) <= self.chunk:
             return
         owner = self._owner[np.minimum(block.index, len(self._owner) - 1)]
         for e in np.unique(owner[owner >= 0]):
@@ -140,36 +140,31 @@ class Grid:
             if self._sealed[e] == _UNSET:
                 self._sealed[e] = first - 1
                 self._start[e] = first - self.history
-            elif int(mine.max()) - int(self._sealed[e]) > self.chunk:
+            elif int(mine.max()) - self._sealed[e] > self.chunk:
                 self._bridge(int(e), first - 1)
 
-    def seal(self, edges_us: IntArray) -> None:
+    def seal(self, edges_us: Sequence[int]) -> None:
         """Complete all cells that end at or before ``edges_us`` (E,), the watermark of each piece of equipment."""
-        target = edges_us // self.base_us - 1
-        due = (self._sealed != _UNSET) & (target > self._sealed)
-        if not due.any():
-            return
-        ranges = np.stack((self._sealed, target), axis=1)
-        first = ranges[np.argmax(due)]
-        if (ranges[due] == first).all():
-            self._advance(np.flatnonzero(due), int(first[0]), int(first[1]))
-            return
-        for k0, k1 in np.unique(ranges[due], axis=0):
-            self._advance(np.flatnonzero(due & (self._sealed == k0) & (target == k1)), int(k0), int(k1))
+        moves: dict[tuple[int, int], list[int]] = {}
+        for e, edge in enumerate(edges_us):
+            target, sealed = edge // self.base_us - 1, self._sealed[e]
+            if sealed != _UNSET and target > sealed:
+                moves.setdefault((sealed, target), []).append(e)
+        for (k0, k1), lines in moves.items():
+            self._advance(lines, k0, k1)
 
-    def _advance(self, lines: IntArray, k0: int, k1: int) -> None:
+    def _advance(self, lines: Sequence[int], k0: int, k1: int) -> None:
         if k1 - k0 <= self.chunk:
             self._complete(lines, k0, k1)
             return
         for e in lines:
-            self._bridge(int(e), k1)
+            self._bridge(e, k1)
 
     def _bridge(self, e: int, target: int) -> None:
         """Complete one line up to ``target`` over cells that hold no samples beyond the first chunk."""
-        one = np.array([e])
         while self._sealed[e] < target:
-            k0 = int(self._sealed[e])
-            self._complete(one, k0, min(k0 + self.chunk, target))
+            k0 = self._sealed[e]
+            self._complete([e], k0, min(k0 + self.chunk, target))
             if target - self._sealed[e] > self.history + self.per_cell:
                 self._clear(e, target)
 
@@ -185,64 +180,64 @@ class Grid:
         self._good[e][:, held] = self._held_state[e, held] == _GOOD
         self._sealed[e], self._start[e] = sealed, sealed - self.history + 1
 
-    def _complete(self, lines: IntArray, k0: int, k1: int) -> None:
+    def _complete(self, equipment: Sequence[int], k0: int, k1: int) -> None:
         """Compute the cells that end with base cells k0+1..k1 (at most ``chunk``) of lines sealed up to k0."""
         n, m = self.per_cell, k1 - k0
         ring = np.arange(k0 - n + 2, k1 + 1) % self._ring
         roll = ring[np.arange(m)[:, None] + np.arange(n)]
+        lines = np.array(equipment)[:, None]
         values, good = self._means(lines, roll)
         if self._peaks is not None:
             columns = self._columns[Aggregate.MAX]
-            peaks = self._peaks[:, lines[:, None, None], roll][..., columns].max(axis=3)
+            peaks = self._peaks[:, lines[..., None], roll][..., columns].max(axis=3)
             high = np.where(np.isfinite(peaks[0]), peaks[0], peaks[1])
             values[..., columns] = np.where(np.isfinite(high), high, np.nan)
             good[..., columns] = np.isfinite(peaks[0])
         if Aggregate.LAST in self._rows:
             columns = self._columns[Aggregate.LAST]
             values[..., columns], good[..., columns] = self._lasts(lines, ring[n - 1 :], columns)
-        for j, e in enumerate(lines):
-            at = self._space(int(e), k0, m)
+        for j, e in enumerate(equipment):
+            at = self._space(e, k0, m)
             self._values[e, at : at + m] = values[j]
             self._good[e, at : at + m] = good[j]
-        spent = lines[:, None], ring[:m]
-        self._sums[:, spent[0], spent[1]] = 0.0
+            self._sealed[e] = k1
+        self._sums[:, lines, ring[:m]] = 0.0
         if self._peaks is not None:
-            self._peaks[:, spent[0], spent[1]] = -np.inf
-        self._state[lines[:, None], ring[n - 1 :]] = _NO
-        self._sealed[lines] = k1
+            self._peaks[:, lines, ring[:m]] = -np.inf
+        self._state[lines, ring[n - 1 :]] = _NO
 
     def _means(self, lines: IntArray, roll: IntArray) -> tuple[DoubleArray, BoolArray]:
-        sums = self._sums[:, lines[:, None, None], roll]  # (4, lines, m, n, C)
+        sums = self._sums[:, lines[..., None], roll]  # (4, lines, m, n, C)
         sums = sums[:, :, :, 0] if self.per_cell == 1 else sums.sum(axis=3)
         good: NDArray[np.bool_] = sums[1] > 0
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(good, sums[0] / sums[1], sums[2] / sums[3]), good
 
     def _lasts(self, lines: IntArray, cells: IntArray, columns: IntArray) -> tuple[DoubleArray, BoolArray]:
-        pick = np.ix_(lines, cells, columns)
-        state = np.concatenate((self._held_state[np.ix_(lines, columns)][:, None], self._state[pick]), axis=1)
-        value = np.concatenate((self._held[np.ix_(lines, columns)][:, None], self._last[pick]), axis=1)
+        held, pick = (lines, columns), (lines[..., None], cells[:, None], columns)
+        state = np.concatenate((self._held_state[held][:, None], self._state[pick]), axis=1)
+        value = np.concatenate((self._held[held][:, None], self._last[pick]), axis=1)
         steps = np.arange(len(cells) + 1)[:, None]
         source = np.maximum.accumulate(np.where(state > _NO, steps, 0), axis=1)
         value, state = np.take_along_axis(value, source, axis=1), np.take_along_axis(state, source, axis=1)
-        self._held[np.ix_(lines, columns)], self._held_state[np.ix_(lines, columns)] = value[:, -1], state[:, -1]
+        self._held[held], self._held_state[held] = value[:, -1], state[:, -1]
         return value[:, 1:], state[:, 1:] == _GOOD
 
     def _space(self, e: int, k0: int, m: int) -> int:
         """Where cell k0+1 goes in line ``e``; moves the newest ``history`` cells to the front when it is full."""
-        if k0 + m - int(self._start[e]) >= self._line:
-            moved = k0 - self.history + 1 - int(self._start[e])
+        if k0 + m - self._start[e] >= self._line:
+            moved = k0 - self.history + 1 - self._start[e]
             for line in (self._values[e], self._good[e]):
                 line[: self.history] = line[moved : moved + self.history].copy()
             self._start[e] += moved
-        return k0 + 1 - int(self._start[e])
+        return k0 + 1 - self._start[e]
 
     def window(self, e: int, end_us: int) -> tuple[FloatArray, BoolArray] | None:
         """Values float32 (T, C) and good (T, C) of the window that closes at ``end_us``, as copies.
 
         None when the line has not begun by then, or ``end_us`` lies so far back that its cells are gone.
         """
-        newest = end_us // self.base_us - 1 - int(self._start[e])
+        newest = end_us // self.base_us - 1 - self._start[e]
         oldest = newest - self.history + self.per_cell
         if self._sealed[e] == _UNSET or oldest < 0:
             return None

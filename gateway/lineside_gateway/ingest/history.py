@@ -15,7 +15,7 @@ NEVER_US = -(2**62)  # before any time a source can state
 class ValueHistory:
     """Text, bytes or arrays of one tag in time order. ``good`` False hides the value from snapshots and triggers."""
 
-    __slots__ = ("_before", "_good", "_pruned_us", "_times", "_unseen", "_values")
+    __slots__ = ("_before", "_good", "_pruned_us", "_times", "_unseen", "_values", "watched")
 
     def __init__(self) -> None:
         self._before: Source = None  # the newest good value among those forgotten
@@ -24,6 +24,7 @@ class ValueHistory:
         self._values: list[Source] = []
         self._good: list[bool] = []
         self._unseen: list[int] = []
+        self.watched = False  # whether anyone asks for ``changes``
 
     def put(self, time_us: int, value: Source, good: bool) -> str:
         """Insert a value.
@@ -80,6 +81,8 @@ class ValueHistory:
     def prune(self, upto_us: int) -> int:
         """Forget all but the newest value at or before ``upto_us`` and those after it; returns how many stay."""
         self._pruned_us = max(self._pruned_us, upto_us)
+        if not self.watched:
+            self._unseen.clear()
         at = bisect_right(self._times, upto_us) - 1
         if at > 0:
             self._before = next((self._values[i] for i in range(at - 1, -1, -1) if self._good[i]), self._before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lineside_gateway.ingest.history import NEVER_US
-from lineside_gateway.ingest.samples import EMPTY, Block, IntArray
+from lineside_gateway.ingest.samples import EMPTY, Block, BoolArray, IntArray
 
 
 class Settled:
@@ -16,6 +16,7 @@ class Settled:
         self._time_us = np.empty(0, np.int64)
         self._value = np.empty(0)
         self._good = np.empty(0, np.bool_)
+        self._newest_good = np.empty(0)  # NaN, which differs from every value, before the first
 
     def advance(self, block: Block, size: int) -> None:
         """Fold the block before into each tag's state and take ``block`` as the newest; ``size`` tags exist."""
@@ -24,15 +25,13 @@ class Settled:
             self._time_us = np.append(self._time_us, np.full(grown, NEVER_US))
             self._value = np.append(self._value, np.full(grown, np.nan))
             self._good = np.append(self._good, np.zeros(grown, np.bool_))
+            self._newest_good = np.append(self._newest_good, np.full(grown, np.nan))
         old = self.block
         if len(old):
             last = np.append(np.flatnonzero(old.index[1:] != old.index[:-1]), len(old) - 1)
             tags = old.index[last]
-            self._time_us[tags], self._value[tags], self._good[tags] = (
-                old.time_us[last],
-                old.value[last],
-                old.good[last],
-            )
+            self._time_us[tags], self._value[tags] = old.time_us[last], old.value[last]
+            self._good[tags] = old.good[last]
         self.block = block
 
     def as_of(self, index: int, time_us: int | None) -> tuple[int, float, bool] | None:
@@ -59,19 +58,22 @@ class Settled:
         starts = [at.start for at in map(self.block.of, known.tolist()) if at.stop > at.start]
         return before, min((int(self.block.time_us[k]) for k in starts), default=None)
 
-    def changes(self, index: int, before: float | None) -> tuple[list[int], float | None]:
-        """Times in the block at which a tag took a new good value, given its good value ``before`` the block.
+    def changes(self, watched: BoolArray) -> tuple[IntArray, IntArray]:
+        """Where in the block tags marked in ``watched`` (one entry per tag) took a new good value. Ask once.
 
         Returns:
-            The times, and the newest good value for the next call.
+            Tag indices and times, each (K,). The first good value of a tag is new.
         """
-        at = self.block.of(index)
-        values, good, times = self.block.value[at], self.block.good[at], self.block.time_us[at]
-        if not good.all():
-            values, times = values[good], times[good]
-        if not len(values):
-            return [], before
-        new = np.empty(len(values), np.bool_)
-        new[0] = before is None or values[0] != before
-        np.not_equal(values[1:], values[:-1], out=new[1:])
-        return (times[new].tolist() if new.any() else []), float(values[-1])
+        pick = watched[self.block.index] & self.block.good
+        index, value = self.block.index[pick], self.block.value[pick]
+        if not len(index):
+            return index, index
+        first = np.empty(len(index), np.bool_)
+        first[0] = True
+        np.not_equal(index[1:], index[:-1], out=first[1:])
+        before = np.empty(len(index))
+        before[1:] = value[:-1]
+        before[first] = self._newest_good[index[first]]
+        self._newest_good[index] = value  # of repeated indices the last assignment, the newest value, stays
+        new = value != before
+        return index[new], self.block.time_us[pick][new]

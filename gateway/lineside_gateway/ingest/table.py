@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,17 +11,12 @@ from numpy.typing import ArrayLike
 
 from lineside_gateway.ingest.errors import TagError
 from lineside_gateway.ingest.history import NEVER_US, Source, ValueHistory
+from lineside_gateway.ingest.intake import MAX_PENDING, Intake
 from lineside_gateway.ingest.records import RecordStreams
-from lineside_gateway.ingest.samples import Block, BoolArray, DoubleArray, IntArray, SampleLog, microseconds
+from lineside_gateway.ingest.samples import Block, IntArray, microseconds
 from lineside_gateway.ingest.settled import Settled
 from lineside_gateway.ledger import Tally
 from lineside_plugins.types import Record, SnapshotValue
-
-# OPC UA Part 4, 7.39: the two top bits of a StatusCode are its severity; 00 Good, 01 Uncertain, 1x Bad.
-_UNCERTAIN = np.uint32(0x40000000)
-_BAD = np.uint32(0x80000000)
-NOTHING_US = np.iinfo(np.int64).max
-MAX_PENDING = 4_000_000  # samples, about 100 MB: what waits when nobody closes windows; more is dropped and counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +50,17 @@ class TagTable:
 
     def __init__(self, tally: Tally | None = None, max_pending: int = MAX_PENDING) -> None:
         self.tally = tally or Tally()
-        self.tally.waiting = lambda: len(self._log)
+        self._intake = Intake(self.tally, max_pending)
+        self.tally.waiting = self._intake.log.__len__
         self.streams = RecordStreams()
-        self._log = SampleLog()
-        self._max_pending = max_pending
         self._equipment: dict[str, int] = {}
         self._index: dict[tuple[str, str], int] = {}
-        self._owner = np.empty(0, np.int64)  # equipment number per tag index
-        self._closed_us = np.empty(0, np.int64)  # watermark per equipment number
-        self._first_us = np.empty(0, np.int64)  # earliest sample per equipment number
-        self._newest_us = np.empty(0, np.int64)  # latest sample per equipment number
+        self._keys: list[tuple[str, str]] = []  # by tag index
         self._histories: dict[tuple[str, str], ValueHistory] = {}
         self._touched: set[tuple[str, str]] = set()  # histories that may hold more than one value
         self._settled = Settled()
-        self._watched: dict[tuple[str, str], float | None] = {}  # newest good number; unused for histories
+        self._watched = np.empty(0, np.bool_)  # per tag index
+        self._watched_histories: list[tuple[str, str]] = []
 
     def add(self, equipment_id: str, tag: str) -> int:
         """Register a numeric tag; the index returned is its handle. Registering again returns the same."""
@@ -76,7 +69,9 @@ class TagTable:
             raise TagError(f"tag '{tag}' of {equipment_id} is registered as not numeric; register it once")
         if key not in self._index:
             self._index[key] = len(self._index)
-            self._owner = np.append(self._owner, self._number(equipment_id))
+            self._keys.append(key)
+            self._watched = np.append(self._watched, False)
+            self._intake.add_tag(self._number(equipment_id))
         return self._index[key]
 
     def declare(self, equipment_id: str, tag: str) -> None:
@@ -90,9 +85,7 @@ class TagTable:
     def _number(self, equipment_id: str) -> int:
         if equipment_id not in self._equipment:
             self._equipment[equipment_id] = len(self._equipment)
-            self._closed_us = np.append(self._closed_us, NEVER_US)
-            self._first_us = np.append(self._first_us, NOTHING_US)
-            self._newest_us = np.append(self._newest_us, NEVER_US)
+            self._intake.add_equipment()
         return self._equipment[equipment_id]
 
     @property
@@ -111,28 +104,21 @@ class TagTable:
     # ---- writing -------------------------------------------------------------------------------------------------
 
     def write(self, index: int, times_us: ArrayLike, values: ArrayLike, good: ArrayLike | None = None) -> None:
-        """Write N samples of one tag: times (N,) int64 us or datetime64, values (N,), good (N,) or None for all."""
-        times = np.atleast_1d(microseconds(times_us))
-        value = np.atleast_1d(np.array(values, np.float64))
-        ok = np.ones(len(times), np.bool_) if good is None else np.atleast_1d(np.array(good, np.bool_))
-        self._accept(np.full(len(times), index, np.int64), times, value, ok)
+        """Write N samples of one tag: times (N,) int64 us or datetime64, values (N,), good (N,) or None for all.
+
+        Not good with a number is Uncertain, not good with NaN is Bad.
+        """
+        self._intake.write_block([index], np.atleast_1d(microseconds(times_us)), values, good)
 
     def write_many(self, indices: ArrayLike, times_us: ArrayLike, values: ArrayLike, status: ArrayLike) -> None:
         """Write what one publish brought: tag, time, value and StatusCode (uint32), each (N,). Arrays are copied."""
-        code = np.asarray(status).astype(np.uint32)
-        value = np.array(values, np.float64)
-        value[code >= _BAD] = np.nan
-        times = np.array(microseconds(times_us))
-        self._accept(np.array(indices, np.int64), times, value, code < _UNCERTAIN)
+        self._intake.write_many(indices, times_us, values, status)
 
     def write_block(
         self, indices: ArrayLike, times_us: ArrayLike, values: ArrayLike, good: ArrayLike | None = None
     ) -> None:
-        """Write C tags of one piece of equipment sampled together: indices (C,), times (N,), values and good (C, N)."""
-        tags, times = np.asarray(indices, np.int64), microseconds(times_us)
-        value = np.array(values, np.float64).reshape(-1)
-        ok = np.ones(len(value), np.bool_) if good is None else np.array(good, np.bool_).reshape(-1)
-        self._accept(np.repeat(tags, len(times)), np.tile(times, len(tags)), value, ok)
+        """Write C tags sampled together: indices (C,), times (N,), values and good (C, N). Arrays are copied."""
+        self._intake.write_block(indices, times_us, values, good)
 
     def put(self, equipment_id: str, tag: str, time_us: int, value: Source, good: bool = True) -> None:
         """Write one value of any tag. A lazy value (a function) is called when a window first shows it.
@@ -141,8 +127,8 @@ class TagTable:
         """
         key = (equipment_id, tag)
         if key in self._index:
-            number = float(value) if isinstance(value, bool | int | float | np.generic) else np.nan
-            self.write(self._index[key], [time_us], [number], [good])
+            number = float(value) if isinstance(value, bool | int | float | np.generic) else math.nan
+            self._intake.write_one(self._index[key], int(time_us), number, good)
             return
         self.tally.received += 1
         if key not in self._histories:
@@ -154,7 +140,7 @@ class TagTable:
             return
         self.tally.used += 1
         self._touched.add(key)
-        self._seen(np.array([self._equipment[equipment_id]]), np.array([time_us]))
+        self._intake.seen(self._equipment[equipment_id], time_us, time_us)
 
     def add_record(self, stream: str, record: Record) -> None:
         """Add a row with "time" (ISO 8601 UTC) and "equipment_id" to ``events`` or ``recommendations/<task>``."""
@@ -164,49 +150,16 @@ class TagTable:
         """Replace the whole list of ``stream`` (``job_orders``) as of ``time_us``; returns whether it changed."""
         return self.streams.replace(stream, records, time_us)
 
-    def _accept(self, index: IntArray, times: IntArray, value: DoubleArray, good: BoolArray) -> None:
-        count = len(index)
-        self.tally.received += count
-        if not count:
-            return
-        if len(self._log) + count > self._max_pending:
-            self.tally.drop("overflow", count)
-            return
-        columns = (index, times, value, good)
-        if index.min() < 0 or index.max() >= len(self._owner):
-            columns = self._keep(columns, (index >= 0) & (index < len(self._owner)), "unknown_tag")
-        finite = np.isfinite(columns[2])
-        if not finite.all():
-            columns = self._keep(columns, finite | ~columns[3], "non_finite")
-        owner = self._owner[columns[0]]
-        fresh = columns[1] > self._closed_us[owner]
-        if not fresh.all():
-            columns, owner = self._keep(columns, fresh, "late"), owner[fresh]
-        self._log.append(*columns)
-        self._seen(owner, columns[1])
-
-    def _keep(
-        self, columns: tuple[IntArray, IntArray, DoubleArray, BoolArray], keep: BoolArray, reason: str
-    ) -> tuple[IntArray, IntArray, DoubleArray, BoolArray]:
-        self.tally.drop(reason, len(keep) - int(np.count_nonzero(keep)))
-        return columns[0][keep], columns[1][keep], columns[2][keep], columns[3][keep]
-
-    def _seen(self, owner: IntArray, times: IntArray) -> None:
-        if not len(owner):
-            return
-        if owner[0] == owner[-1] and (owner == owner[0]).all():
-            number = int(owner[0])
-            self._first_us[number] = min(self._first_us[number], times.min())
-            self._newest_us[number] = max(self._newest_us[number], times.max())
-        else:
-            np.minimum.at(self._first_us, owner, times)
-            np.maximum.at(self._newest_us, owner, times)
-
     # ---- settling ------------------------------------------------------------------------------------------------
 
     def watch(self, equipment_id: str, tag: str) -> None:
-        """Report changes of this tag in ``changes`` from now on."""
-        self._watched.setdefault((equipment_id, tag), None)
+        """Report changes of this tag, if it is registered, in ``changes`` from now on."""
+        key = (equipment_id, tag)
+        if key in self._index:
+            self._watched[self._index[key]] = True
+        elif key in self._histories and not self._histories[key].watched:
+            self._histories[key].watched = True
+            self._watched_histories.append(key)
 
     def settle(self, watermarks: Mapping[str, int]) -> Block:
         """Make all samples at or before the equipment's watermark final, and return those that were not before.
@@ -214,28 +167,25 @@ class TagTable:
         A watermark never goes back; equipment without one, or unknown here, stays as it is.
         """
         for key in tuple(self._touched):
-            if self._histories[key].prune(int(self._closed_us[self._equipment[key[0]]])) == 1:
+            if self._histories[key].prune(int(self._intake.closed_us[self._equipment[key[0]]])) == 1:
                 self._touched.remove(key)
         for equipment_id, mark in watermarks.items():
             number = self._equipment.get(equipment_id)
-            if number is not None and mark > self._closed_us[number]:
-                self._closed_us[number] = mark
-        block, duplicates = self._log.take(self._closed_us[self._owner])
-        self._settled.advance(block, len(self._owner))
-        self.tally.used += len(block)
-        self.tally.drop("duplicate", duplicates)
+            if number is not None and mark > self._intake.closed_us[number]:
+                self._intake.closed_us[number] = mark
+        block = self._intake.settle()
+        self._settled.advance(block, len(self._keys))
         return block
 
     def changes(self) -> list[TagChange]:
         """What watched tags changed with the last ``settle``, in order of time, equipment and tag; ask once."""
         out: list[TagChange] = []
-        for key, before in self._watched.items():
-            times: list[int] = []
-            if key in self._index:
-                times, self._watched[key] = self._settled.changes(self._index[key], before)
-            elif key in self._histories:
-                times = self._histories[key].changes(int(self._closed_us[self._equipment[key[0]]]))
-            out.extend(TagChange(t, *key) for t in times)
+        if np.count_nonzero(self._watched):
+            index, times = self._settled.changes(self._watched)
+            out += [TagChange(t, *self._keys[i]) for i, t in zip(index.tolist(), times.tolist(), strict=True)]
+        for key in self._watched_histories:
+            history = self._histories[key]
+            out += [TagChange(t, *key) for t in history.changes(int(self._intake.closed_us[self._equipment[key[0]]]))]
         return sorted(out)
 
     # ---- reading -------------------------------------------------------------------------------------------------
@@ -261,16 +211,13 @@ class TagTable:
             return TagValue(*found) if found else None
         if key not in self._index:
             return None
-        waiting = self._log.newest(self._index[key])
+        waiting = self._intake.log.newest(self._index[key])
         sample = waiting or self._settled.as_of(self._index[key], None)
         return TagValue(*sample) if sample else None
 
     def waiting_since_us(self, equipment_ids: Sequence[str]) -> list[int | None]:
         """Earliest time among the samples that wait, per piece of equipment; None where none waits."""
-        earliest = np.full(len(self._equipment), NOTHING_US)
-        np.minimum.at(earliest, self._owner, self._log.earliest(len(self._owner)))
-        times = [int(earliest[self._equipment[e]]) for e in equipment_ids]
-        return [None if t == NOTHING_US else t for t in times]
+        return self._intake.waiting_since_us([self._equipment[e] for e in equipment_ids])
 
     def knows(self, equipment_id: str) -> bool:
         """Whether a tag of this equipment is registered."""
@@ -279,7 +226,7 @@ class TagTable:
     def settled_us(self, equipment_id: str) -> int | None:
         """Latest settled sample of this equipment; None before any."""
         number = self._equipment.get(equipment_id)
-        return self._settled.latest_us(np.flatnonzero(self._owner == number))
+        return self._settled.latest_us(np.flatnonzero(self._intake.owner == number))
 
     def gap(self, indices: IntArray) -> tuple[int, int | None]:
         """Of some tags together: latest sample before the newest block, earliest one in it (None: none there)."""
@@ -287,14 +234,14 @@ class TagTable:
 
     def first_us(self, equipment_id: str) -> int | None:
         """Earliest SourceTimestamp received of this equipment; None before any."""
-        return self._extreme(self._first_us, equipment_id)
+        return self._extreme(self._intake.first_us, equipment_id)
 
     def newest_us(self, equipment_id: str) -> int | None:
         """Latest SourceTimestamp received of this equipment; None before any."""
-        return self._extreme(self._newest_us, equipment_id)
+        return self._extreme(self._intake.newest_us, equipment_id)
 
     def _extreme(self, times: IntArray, equipment_id: str) -> int | None:
         number = self._equipment.get(equipment_id)
-        if number is None or self._newest_us[number] == NEVER_US:
+        if number is None or self._intake.newest_us[number] == NEVER_US:
             return None
         return int(times[number])

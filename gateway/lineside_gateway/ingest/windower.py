@@ -11,7 +11,7 @@ from lineside_gateway.ingest.history import NEVER_US
 from lineside_gateway.ingest.table import TagTable
 from lineside_gateway.ledger import Ledger
 
-HOUR_US = 3_600_000_000
+HOUR_US = 3_600_000_000  # replaced record lists stay as long, for equipment whose watermark lags
 
 
 def _waiting(tasks: Sequence[BoundTask]) -> int:
@@ -93,7 +93,7 @@ class Windower:
 
     def _step(self, marks: dict[str, int], line_us: int) -> list[Request]:
         step = Step(self._marks, self._marks | marks, self._line_us, max(self._line_us, line_us))
-        self._table.streams.prune(self._line_us)
+        self._table.streams.prune(self._line_us - HOUR_US)
         block = self._table.settle(marks)
         changes = self._table.changes()
         arrivals = self._table.streams.arrivals(step.line_us)
