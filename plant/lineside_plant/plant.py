@@ -10,7 +10,7 @@ from enum import StrEnum
 from lineside_plant.errors import CommandError, SpecError
 from lineside_plant.events import Journal, PlantEvent, time_us
 from lineside_plant.kpis import Counts, Kpis, Ledger, kpis_of
-from lineside_plant.line import Line, Office
+from lineside_plant.line import Line
 from lineside_plant.machines import Machine, State
 from lineside_plant.mills import Mill, Stage
 from lineside_plant.orders import JobOrder, Order
@@ -18,6 +18,7 @@ from lineside_plant.policies import Policy
 from lineside_plant.signals import MachineSamples, Sampler
 from lineside_plant.spec import FAMILIES, MACHINES, MILLS, PlantSpec
 from lineside_plant.streams import Streams
+from lineside_plant.upkeep import Office
 
 _UNPLANNED = (State.TRIPPED, State.FAILED)
 _PLANNED = (State.MAINTENANCE, State.TOOL_CHANGE)

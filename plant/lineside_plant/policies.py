@@ -54,9 +54,9 @@ class Policy:
     maintenance_age_h: float = 70.0
     random_age_h: tuple[float, float] = (40.0, 400.0)
     tool_change_parts: int = 240
-    oracle_x: float = 0.88
+    oracle_x: float = 0.86
     oracle_wear: float = 0.95
-    oracle_due_weight: float = 0.25
+    oracle_due_weight: float = 0.6
     speed: float = 1.0
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ One folder per plant:
     ``arrays/<machine>/<tag>/serial``: str (P,), SerialNo of each part.
     ``arrays/<machine>/<tag>/time``: int64 (P,), SourceTimestamp of the part at this machine, microseconds UTC.
     ``arrays/<machine>/<tag>/values``: (P, L). ForceCurve float16 (B1, L = 256; convert to float32 on reading);
-    CycleTime float32 (all machines, L = 1); ToolCount and ToolOffset float32 (mills, L = 1), as they were for that part.
+    CycleTime float32 (all machines, L = 1); ToolCount and ToolOffset float32 (mills, L = 1), of that part.
 ``events.jsonl``
     One JSON object a line, oldest first: ``stream`` ("events"), ``time`` (ISO 8601), ``equipment_id``, ``kind``,
     ``serial_no``, ``mode``, ``value``, ``porous``, ``defect``, ``text`` as in ``PlantEvent``. Inspections made for
