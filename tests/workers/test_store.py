@@ -8,7 +8,8 @@ import pytest
 
 from lineside_plugins import TrainedModel
 from lineside_workers.errors import ModelError
-from lineside_workers.store import CONTENT, ModelStore, Origin, builtin_folder, code_hash
+from lineside_workers.shipped import builtin_folder, code_hash
+from lineside_workers.store import CONTENT, ModelStore, Origin
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+from pathlib import Path
 
 from lineside_plugins.registry import TaskError
 from lineside_plugins.types import ContractError
@@ -37,7 +38,45 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--threads", help="CPU threads of torch [LINESIDE_THREADS]")
     serve.add_argument("--die-with-parent", action="store_true", help="end when the parent process ends (Linux)")
     serve.set_defaults(run=_serve)
+    _add_learning(commands)
     return parser
+
+
+def _add_learning(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = commands.add_parser("train", help="train a task from recordings and save the model")
+    train.add_argument("task")
+    train.add_argument("--recordings", type=Path, required=True, help="folder with one folder per recorded plant")
+    train.add_argument("--out", type=Path, help="model folder [the weights that ship with the task]")
+    train.add_argument("--seed", type=int, default=0, help="of the split and the initial weights [0]")
+    train.add_argument("--version", default="", help="version of the model [hash of its content]")
+    train.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
+    train.add_argument("--threads", type=int, default=1, help="CPU threads of torch [1]")
+    train.set_defaults(run=_train)
+    measure = commands.add_parser("evaluate-model", help="measure a model on recordings it has not seen")
+    measure.add_argument("task")
+    measure.add_argument("--recordings", type=Path, required=True, help="folder with one folder per recorded plant")
+    measure.add_argument("--model", type=Path, help="model folder [the one in use]")
+    measure.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
+    measure.set_defaults(run=_evaluate)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from lineside_workers.training import TrainingJob, train  # noqa: PLC0415 - each command imports what it needs
+
+    given = {k: v for k, v in vars(args).items() if k != "run"}
+    train(TrainingJob(**given), _say)
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from lineside_workers.training import evaluate  # noqa: PLC0415 - each command imports what it needs
+
+    evaluate(args.task, args.recordings, args.model, args.device, _say)
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _serve(args: argparse.Namespace) -> int:

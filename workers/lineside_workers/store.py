@@ -21,7 +21,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,9 +31,9 @@ from safetensors.numpy import load as tensors_from_bytes
 from safetensors.numpy import save as tensors_to_bytes
 
 from lineside_plugins.contract import TrainedModel
-from lineside_plugins.registry import TaskError, installed
 from lineside_plugins.types import ModelData
 from lineside_workers.errors import ModelError
+from lineside_workers.shipped import builtin_folder
 
 FORMAT = 1
 TENSORS, CONFIG, METRICS, REPORT, MANIFEST = (
@@ -161,48 +160,6 @@ class ModelStore:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _replace_folder(folder, write)
         return folder
-
-
-def builtin_folder(task: str) -> Path:
-    """The weights that ship beside the code of ``task``: folder ``weights`` of the package of its entry point.
-
-    Raises:
-        ModelError: The task is not installed, or ships no weights.
-    """
-    point = installed().get(task)
-    if point is None:
-        raise ModelError(f"task '{task}' is not installed; installed: {', '.join(installed()) or 'none'}")
-    package = point.module.rpartition(".")[0] or point.module
-    try:
-        folder = Path(str(files(package))) / "weights"
-    except (ImportError, TypeError) as e:
-        raise ModelError(f"package '{package}' of task '{task}' cannot be found: {e}; reinstall it") from e
-    if not folder.is_dir():
-        raise ModelError(f"task '{task}' ships no weights ({folder}); run: lineside train {task}")
-    return folder
-
-
-def code_hash(task: str) -> str:
-    """SHA-256 over the Python files of the package of ``task``, in name order.
-
-    Raises:
-        TaskError: The task is not installed.
-    """
-    point = installed().get(task)
-    if point is None:
-        raise TaskError(f"task '{task}' is not installed; installed: {', '.join(installed()) or 'none'}")
-    package = point.module.rpartition(".")[0] or point.module
-    return files_hash(sorted(Path(str(files(package))).rglob("*.py")))
-
-
-def files_hash(paths: list[Path]) -> str:
-    """SHA-256 over names and contents of ``paths`` in the order given."""
-    digest = hashlib.sha256()
-    for path in paths:
-        body = path.read_bytes()
-        digest.update(f"{path.name}\0{len(body)}\0".encode())
-        digest.update(body)
-    return digest.hexdigest()
 
 
 def _content(trained: TrainedModel) -> dict[str, bytes]:

@@ -1,0 +1,60 @@
+"""What ships with a task: the weights beside its code, and the hash of that code."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+
+from lineside_plugins.registry import TaskError, installed
+from lineside_workers.errors import ModelError
+
+
+def builtin_folder(task: str) -> Path:
+    """The weights that ship with ``task``.
+
+    Raises:
+        ModelError: The task is not installed, or ships no weights.
+    """
+    folder = shipped_folder(task)
+    if not folder.is_dir():
+        raise ModelError(f"task '{task}' ships no weights ({folder}); run: lineside train {task}")
+    return folder
+
+
+def shipped_folder(task: str) -> Path:
+    """Where the weights of ``task`` ship, there or not: folder ``weights`` of the package of its entry point.
+
+    Raises:
+        ModelError: The task is not installed.
+    """
+    point = installed().get(task)
+    if point is None:
+        raise ModelError(f"task '{task}' is not installed; installed: {', '.join(installed()) or 'none'}")
+    package = point.module.rpartition(".")[0] or point.module
+    try:
+        return Path(str(files(package))) / "weights"
+    except (ImportError, TypeError) as e:
+        raise ModelError(f"package '{package}' of task '{task}' cannot be found: {e}; reinstall it") from e
+
+
+def code_hash(task: str) -> str:
+    """SHA-256 over the Python files of the package of ``task``, in name order.
+
+    Raises:
+        TaskError: The task is not installed.
+    """
+    point = installed().get(task)
+    if point is None:
+        raise TaskError(f"task '{task}' is not installed; installed: {', '.join(installed()) or 'none'}")
+    package = point.module.rpartition(".")[0] or point.module
+    return files_hash(sorted(Path(str(files(package))).rglob("*.py")))
+
+
+def files_hash(paths: list[Path]) -> str:
+    """SHA-256 over names and contents of ``paths`` in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as f:
+            digest.update(f"{path.name}\0{hashlib.file_digest(f, 'sha256').hexdigest()}\0".encode())
+    return digest.hexdigest()
