@@ -165,7 +165,7 @@ class Plant:
     def hidden(self, machine: str) -> Hidden:
         """The true state of ``machine``; for oracles and tests only."""
         m = self._machine(machine)
-        return Hidden(m.life.x, m.life.mode, m.life.age_h, m.wear)
+        return Hidden(m.life.x, m.life.mode.value, m.life.age_h, m.wear)
 
     # --- commands
 

@@ -99,7 +99,7 @@ class Upkeep:
         self.report(
             kind,
             machine,
-            mode=life.mode if life.x >= self._spec.visible_x else "",
+            mode=life.mode.value if life.x >= self._spec.visible_x else "",
             value=(now - start_s) / 3600.0,
             text="vibration sensor had drifted" if drifted else "",
         )
