@@ -170,7 +170,7 @@ class Plant:
     # --- commands
 
     def request_maintenance(self, machine: str) -> None:
-        """Ask for maintenance at the next boundary; forgotten when the machine is under repair or maintenance by then.
+        """Ask for maintenance at the next boundary; a repair or maintenance under way carries it out as well.
 
         Raises:
             CommandError: The plant has no such machine.
@@ -178,7 +178,7 @@ class Plant:
         target = self._machine(machine)
 
         def take(at_s: float) -> None:
-            if not target.maintenance_requested and target.state not in (State.FAILED, State.MAINTENANCE):
+            if not target.maintenance_requested:
                 target.maintenance_requested = True
                 self._journal.change(machine, at_s, "MaintenanceRequest", True)
 

@@ -75,6 +75,19 @@ def test_a_press_takes_a_maintenance_request_at_the_next_part():
     assert not [e for e in events if e.kind is EventKind.FAILURE]
 
 
+def test_a_request_during_maintenance_falls_back_when_it_ends():
+    """A request written while the machine is already under maintenance causes no second one."""
+    plant = make()
+    step_to(plant, HOUR)
+    plant.request_maintenance("C1")
+    step_to(plant, HOUR + 600)
+    plant.request_maintenance("C1")
+    changes, events = step_to(plant, 12 * HOUR)
+    assert values(changes["C1"], "MaintenanceRequest") == [True, False]
+    assert [e.equipment_id for e in events if e.kind is EventKind.MAINTENANCE] == ["C1"]
+    assert plant.maintenance_taken("C1") == 1
+
+
 def test_a_flagged_part_is_checked_and_one_that_has_left_is_refused():
     """A reject within the line leads to an inspection of that very part; later it is refused and counted."""
     plant = make()
