@@ -95,7 +95,8 @@ class Advisor:
             flag = bool(lasting[b] > self.threshold) and not young
             life = (float(median[b]), float(min(low[b], median[b])), float(max(high[b], median[b])))
             mode = _mode(float(p_now[b]), float(bearing[b]), drifting=bool(drifting[b]))
-            out.append(_advice(end_s[b], flag, float(p_now[b]), life, mode, self.threshold, reasons.get(b, (NO_SIGN,))))
+            found = _Finding(float(end_s[b]), flag, float(p_now[b]), life, mode)
+            out.append(_advice(found, self.threshold, reasons.get(b, (NO_SIGN,))))
         return out
 
     @property

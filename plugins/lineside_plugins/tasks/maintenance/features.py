@@ -154,7 +154,7 @@ def _mean(cells: Floats, weights: Floats, count: Floats) -> Floats:
 
 def channel_order(batch: WindowBatch) -> NDArray[np.float32]:
     """The batch's values (B, T, C) in the order of ``CHANNELS``, cells that are not Good as NaN."""
-    values = np.where(batch.good, batch.values, np.float32(np.nan))
-    if batch.tags == CHANNELS:
-        return values
-    return values[:, :, [batch.channel(tag) for tag in CHANNELS]]
+    values: NDArray[np.float32] = np.where(batch.good, batch.values, np.float32(np.nan))
+    if batch.tags != CHANNELS:
+        values = values[:, :, [batch.channel(tag) for tag in CHANNELS]]
+    return values

@@ -5,7 +5,7 @@ Imports torch and scikit-learn; loaded by ``MaintenanceTask.fit`` and ``evaluate
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,6 +32,13 @@ LAGS = (0, 2)  # the flag must hold now and half an hour ago
 COVERAGE = 0.9
 THRESHOLDS = np.round(np.geomspace(0.02, 0.9, 40), 3)
 AGES_H = np.arange(20.0, 300.0, 10.0)
+Measure: TypeAlias = Callable[[NDArray[np.bool_], Floats], float]
+MEASURES: dict[str, Measure] = {
+    "auroc": metrics.auroc,
+    "average_precision": metrics.average_precision,
+    "brier": metrics.brier,
+    "calibration_error": metrics.calibration_error,
+}
 LATE_H = 24.0  # the crew's finding at a life's end describes the hours before it
 TREES = {
     "learning_rate": 0.06,
@@ -176,17 +183,13 @@ def _measures(model: Hazards, judged: Rows, costs: decision.Costs, *, intervals:
     label = (judged.failed & (judged.until_h <= survival.HORIZON_H))[known]
     units = judged.unit[known]
     found: dict[str, object] = {}
-    for name, measure in (
-        ("auroc", metrics.auroc),
-        ("average_precision", metrics.average_precision),
-        ("brier", metrics.brier),
-        ("calibration_error", metrics.calibration_error),
-    ):
-        if intervals:
-            value = metrics.over_units(units, lambda r, m=measure: m(label[r], p[r]), draws=100)
-            found[name] = [round(v, 4) for v in value]
-        else:
-            found[name] = round(measure(label, p), 4)
+    for name, measure in MEASURES.items():
+
+        def of(chosen: NDArray[np.intp], measure: Measure = measure) -> float:
+            return measure(label[chosen], p[chosen])
+
+        everything = np.arange(len(label))
+        found[name] = _rounded(metrics.over_units(units, of, draws=100)) if intervals else round(of(everything), 4)
     threshold, replayed = decision.best_threshold(judged, _lasting(model, judged), costs, THRESHOLDS)
     age, by_age = decision.best_age(judged.lives, costs, AGES_H)
     found["best_replay"] = {"threshold": threshold, **_replayed(replayed)}
@@ -230,7 +233,7 @@ def _age_replay(judged: Rows, age_h: float, costs: decision.Costs) -> decision.R
 
 
 def _rounded(values: tuple[float, float, float]) -> list[float]:
-    return [round(v, 3) for v in values]
+    return [round(v, 4) for v in values]
 
 
 def _replayed(r: decision.Replay) -> dict[str, float]:

@@ -1,0 +1,139 @@
+"""The two networks: features to a normal distribution, force curve to log-odds of porosity. Pure torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lineside_plugins.learning.network import Mlp, load_tensors, to_tensors
+from lineside_plugins.learning.normaliser import Normaliser
+from lineside_plugins.tasks.reject import features as f
+from lineside_plugins.tasks.reject.heads import SIGMA_HIGH, SIGMA_LOW
+
+Floats: TypeAlias = NDArray[np.float64]
+SCALE_UM = 10.0  # outputs in tens of um, so that a fresh network starts in the right range
+
+
+class DimensionNetwork(nn.Module):
+    """Scaled features and missing marks (P, 2F) -> mean and log spread in units of ``SCALE_UM`` (P, 2)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = Mlp(2 * f.FEATURES, (64, 64), 2)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Mean and log standard deviation (P, 2), the latter bounded."""
+        out = self.mlp(rows)
+        low, high = math.log(SIGMA_LOW / SCALE_UM), math.log(SIGMA_HIGH / SCALE_UM)
+        return torch.stack([out[:, 0], out[:, 1].clamp(low, high)], dim=1)
+
+
+def normal_loss(output: Tensor, known: Sequence[Tensor]) -> Tensor:
+    """Mean negative log-likelihood of a normal, constant left out; ``known`` = (deviation / SCALE_UM (P,),)."""
+    z = (known[0] - output[:, 0]) * torch.exp(-output[:, 1])
+    return (0.5 * z**2 + output[:, 1]).mean()
+
+
+class CurveNetwork(nn.Module):
+    """Force curves (P, CURVE), slow course taken out -> log-odds (P, 1).
+
+    Two strided convolutions over the curve and its position, then the strongest and the mean response of each filter
+    over the stroke: the signature sits at another place in every plant.
+    """
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv1d(2, width, 15, stride=2, padding=7),
+            nn.SiLU(),
+            nn.Conv1d(width, width, 9, stride=2, padding=4),
+            nn.SiLU(),
+            nn.Conv1d(width, width, 9, padding=4),
+            nn.SiLU(),
+        )
+        self.head = Mlp(2 * width, (16,), 1, dropout=0.1)
+        self.register_buffer("position", torch.linspace(-1.0, 1.0, f.CURVE), persistent=False)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Log-odds (P, 1) of rows (P, CURVE)."""
+        position = self.get_buffer("position").expand_as(rows)
+        found = self.layers(torch.stack([rows, position], dim=1))
+        out: Tensor = self.head(torch.cat([found.amax(dim=2), found.mean(dim=2)], dim=1))
+        return out
+
+
+def weighted_loss(output: Tensor, known: Sequence[Tensor]) -> Tensor:
+    """Weighted binary cross-entropy; ``known`` = (label (P,), weight (P,))."""
+    each = nn.functional.binary_cross_entropy_with_logits(output[:, 0], known[0], reduction="none")
+    return (each * known[1]).sum() / known[1].sum()
+
+
+class NetworkDimension:
+    """``DimensionNetwork`` with its normaliser behind the ``DimensionHead`` interface."""
+
+    def __init__(self, network: DimensionNetwork, normaliser: Normaliser, device: str = "cpu") -> None:
+        self.network, self.normaliser, self.device = network.to(device).eval(), normaliser, device
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]], device: str) -> NetworkDimension:
+        """Inverse of ``to_tensors``."""
+        network = DimensionNetwork()
+        load_tensors(network, tensors, "dimension.network.", device)
+        return cls(network, Normaliser.from_tensors(tensors, "dimension.normaliser."), device)
+
+    def to_tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Weights and normaliser as plain arrays."""
+        return {
+            **to_tensors(self.network, "dimension.network."),
+            **self.normaliser.to_tensors("dimension.normaliser."),
+        }
+
+    def mean_and_spread(self, x: Floats) -> tuple[Floats, Floats]:
+        """Mean and standard deviation (P,), (P,) in um."""
+        out = self._run(self.normaliser(x))
+        return out[:, 0] * SCALE_UM, np.exp(out[:, 1]) * SCALE_UM
+
+    def shares(self, x: Floats) -> Floats:
+        """By occlusion: how much the mean falls when a group of features is set to the training mean (P, G)."""
+        rows = self.normaliser(x)
+        groups = np.tile(f.groups_of_features(), 2)
+        masked = np.repeat(rows[None], len(f.GROUPS) + 1, axis=0)
+        for g in range(len(f.GROUPS)):
+            masked[g + 1][:, groups == g] = 0.0
+        mean = self._run(masked.reshape(-1, rows.shape[1]))[:, 0].reshape(len(f.GROUPS) + 1, len(x)) * SCALE_UM
+        return np.asarray((mean[0] - mean[1:]).T, dtype=np.float64)
+
+    def _run(self, rows: NDArray[np.float32]) -> Floats:
+        with torch.inference_mode():
+            return np.asarray(self.network(torch.from_numpy(rows).to(self.device)).cpu().numpy(), dtype=np.float64)
+
+
+class NetworkPorosity:
+    """``CurveNetwork`` behind the ``PorosityHead`` interface."""
+
+    def __init__(self, network: CurveNetwork, device: str = "cpu") -> None:
+        self.network, self.device = network.to(device).eval(), device
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]], device: str) -> NetworkPorosity:
+        """Inverse of ``to_tensors``."""
+        network = CurveNetwork()
+        load_tensors(network, tensors, "porosity.network.", device)
+        return cls(network, device)
+
+    def to_tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Weights as plain arrays."""
+        return to_tensors(self.network, "porosity.network.")
+
+    def score(self, curves: NDArray[np.floating[Any]]) -> Floats:
+        """Log-odds before calibration (P,)."""
+        chunks = np.array_split(f.curve_rows(curves), max(1, len(curves) // 4096))
+        with torch.inference_mode():
+            found = [self.network(torch.from_numpy(rows).to(self.device))[:, 0].cpu().numpy() for rows in chunks]
+        return np.concatenate(found).astype(np.float64)
