@@ -108,6 +108,10 @@ class Guard:
         if demoted:
             self._memory.pending.clear()
 
+    def bind(self, policy: Policy) -> None:
+        """Set what the binding of ``policy.task`` allows, in place of what it allowed for that equipment before."""
+        self._policies |= _by_binding([policy])
+
     def allow(self, target: Target) -> None:
         """Put a tag on the allow-list with its envelope, read from the node when the server is connected."""
         self._targets[target.equipment_id, target.tag] = target

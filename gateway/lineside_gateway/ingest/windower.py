@@ -10,6 +10,7 @@ from lineside_gateway.ingest.bound import BoundTask, Step
 from lineside_gateway.ingest.history import NEVER_US
 from lineside_gateway.ingest.table import TagTable
 from lineside_gateway.ledger import Ledger
+from lineside_plugins.contract import Scope
 
 HOUR_US = 3_600_000_000  # replaced record lists stay as long, for equipment whose watermark lags
 
@@ -21,7 +22,7 @@ def _waiting(tasks: Sequence[BoundTask]) -> int:
 class Windower:
     """Closes the windows of all bindings over one table, in event time.
 
-    Build it when the tags are registered: equipment that lacks what a task requires is not bound (``unbound``).
+    Bind when the tags are registered: equipment that lacks what a task requires is not bound (``unbound``).
     Nothing here reads a clock; the caller says how far event time has come. Same thread as the table.
     """
 
@@ -32,16 +33,33 @@ class Windower:
         self._ledger = ledger or Ledger()
         self._next_id = first_id
         self._tasks: list[BoundTask] = []
-        for binding in bindings:
-            self._tasks.append(BoundTask(binding, table, self._ledger.task(binding.task).windows))
-        for name in {b.task for b in bindings}:
-            mine = [t for t in self._tasks if t.binding.task == name]
-            self._ledger.task(name).windows.waiting = partial(_waiting, mine)
         self._marks: dict[str, int] = {}
         self._line_us = self._line_goal = NEVER_US
-        grids = [t.grid for t in self._tasks if t.grid is not None]
-        self._span_us = min([(g.chunk - 1) * g.base_us for g in grids], default=HOUR_US)
-        self._reach_us = max([g.per_cell * g.base_us for g in grids], default=0)
+        self._span_us, self._reach_us = HOUR_US, 0
+        for binding in bindings:
+            self._add(binding)
+
+    def bind(self, binding: Binding) -> None:
+        """Add a binding while running: equipment that has come up later, its tags registered by now.
+
+        A task of ``Scope.LINE`` has one binding, so a new one takes the place of the former; windows of that which
+        still waited are counted as dropped (``rebound``).
+        """
+        former = [t for t in self._tasks if t.binding.task == binding.task]
+        if binding.inputs.scope is Scope.LINE:
+            for task in former:
+                self._ledger.task(binding.task).windows.drop("rebound", task.waiting)
+                self._tasks.remove(task)
+        self._add(binding)
+
+    def _add(self, binding: Binding) -> None:
+        tally = self._ledger.task(binding.task).windows
+        task = BoundTask(binding, self._table, tally)
+        self._tasks.append(task)
+        tally.waiting = partial(_waiting, [t for t in self._tasks if t.binding.task == binding.task])
+        if task.grid is not None:
+            self._span_us = min(self._span_us, (task.grid.chunk - 1) * task.grid.base_us)
+            self._reach_us = max(self._reach_us, task.grid.per_cell * task.grid.base_us)
 
     @property
     def bound(self) -> dict[str, tuple[str, ...]]:

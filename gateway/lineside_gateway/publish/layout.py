@@ -39,6 +39,10 @@ class Layout:
         for shown in (*COMMON, STATUS_TEXT):
             await self._declare(base, BASE_TYPE, shown)
         self._types[BASE_TYPE] = base
+        return await self.build_tasks(tasks)
+
+    async def build_tasks(self, tasks: Sequence[HostedTask]) -> dict[tuple[str, str], RecommendationNodes]:
+        """Nodes of further tasks below a root that stands."""
         return {(t.task, t.equipment_id): await self._task(t) for t in tasks if t.mode in HOSTED}
 
     async def _task(self, hosted: HostedTask) -> RecommendationNodes:

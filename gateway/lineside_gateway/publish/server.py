@@ -53,6 +53,7 @@ class HostedServer:
         self._heartbeat_s = heartbeat_s
         self._server: Server | None = None
         self._nodes: dict[tuple[str, str], RecommendationNodes] = {}
+        self._layout: Layout | None = None
         self._diagnostics: DiagnosticNodes | None = None
         self._heart: asyncio.Task[None] | None = None
         self._now: datetime | None = None
@@ -97,6 +98,14 @@ class HostedServer:
         if self._server is not None:
             await self._server.stop()
             self._server = None
+
+    async def add(self, tasks: Sequence[HostedTask]) -> None:
+        """Host nodes for equipment that has come up while the server runs; what is hosted already stays as it is."""
+        new = [t for t in tasks if (t.task, t.equipment_id) not in self._nodes]
+        async with self._one_at_a_time:
+            self._tasks += tuple(new)
+            if self._layout is not None:
+                self._nodes |= await self._layout.build_tasks(new)
 
     async def publish(self, rec: Recommendation, state: State = State.PROPOSED) -> bool:
         """Show ``rec``; False where its mode is not shown (off, shadow) or a newer one is shown already.
@@ -169,7 +178,7 @@ class HostedServer:
     async def _build(self, server: Server) -> None:
         builder = Builder(server, await server.register_namespace(NAMESPACE_URI))
         builder.reasons = await add_reason_type(server, builder.namespace)
-        layout = Layout(builder, self._good_share)
+        layout = self._layout = Layout(builder, self._good_share)
         self._nodes = await layout.build(self._tasks)
         self._diagnostics = DiagnosticNodes(builder)
         await self._diagnostics.build(layout, self._gateway_id)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from lineside_gateway.guard.effects import JobOrderNow
-from lineside_gateway.guard.guard import Policy
+from lineside_gateway.guard.guard import JOB_CONTROL, Policy
 from lineside_gateway.opcua.delivery import Equipment
 from lineside_gateway.runtime.tasks import BoundTask
 from lineside_plugins.contract import Scope
 from lineside_plugins.types import Record
 
 
-def policy(task: BoundTask, equipment: Iterable[Equipment], line_id: str) -> Policy:
-    """The guard's policy of ``task``; a line task may give orders to any equipment it is bound to."""
+def policy(task: BoundTask, equipment: Iterable[Equipment], line_id: str, job_control: str = JOB_CONTROL) -> Policy:
+    """The guard's policy of ``task``; a line task may give orders to any equipment it is bound to.
+
+    ``job_control`` is the name under which the job order receiver's counters are delivered.
+    """
     ids = frozenset(e.id for e in equipment if task.applies_to(e))
     line = task.inputs.scope is Scope.LINE
     return Policy(
@@ -24,6 +27,7 @@ def policy(task: BoundTask, equipment: Iterable[Equipment], line_id: str) -> Pol
         equipment_ids=frozenset({line_id}) if line else ids,
         write=task.settings.write,
         assignable=ids if line else frozenset(),
+        job_control=job_control or JOB_CONTROL,
     )
 
 

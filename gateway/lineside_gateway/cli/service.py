@@ -1,0 +1,115 @@
+"""``run``, ``worker``, ``plant`` and ``demo``: the processes of the line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lineside_gateway.cli import processes
+from lineside_gateway.cli.extras import require
+
+_PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(run)
+    app.command(context_settings=_PASS_THROUGH)(worker)
+    app.command(context_settings=_PASS_THROUGH)(plant)
+    app.command()(demo)
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="Settings of the gateway (YAML).")],
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log every change of state, not only trouble.")
+    ] = False,
+) -> None:
+    """Run the gateway until it is stopped (Ctrl-C, SIGTERM).
+
+    Example: lineside run lineside.yaml
+    """
+    from lineside_gateway.runtime import Gateway  # noqa: PLC0415 - asyncua and Celery take a second to import
+    from lineside_gateway.settings import load_settings  # noqa: PLC0415
+
+    set_up_logging(verbose=verbose)
+    gateway = Gateway(load_settings(file))
+    console = Console(stderr=True)
+    for sentence in gateway.found.problems.values():
+        console.print(f"[yellow]left out:[/] {sentence}", highlight=False)
+    asyncio.run(_serve(gateway, console))
+
+
+async def _serve(gateway: object, console: Console) -> None:
+    from lineside_gateway.runtime.gateway import Gateway, run_until  # noqa: PLC0415
+
+    assert isinstance(gateway, Gateway)  # noqa: S101 - typed as object to keep the import lazy
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    def ready() -> None:
+        console.print(f"hosting {gateway.hosted.endpoint}", highlight=False)
+
+    await run_until(gateway, stop, ready)
+
+
+def worker(context: typer.Context) -> None:
+    """Host task models on this machine's CPU or GPU; [dim]lineside worker --help[/] lists the options."""
+    require("workers")
+    raise typer.Exit(processes.replace("lineside_workers", ["serve", *context.args]))
+
+
+def plant(context: typer.Context) -> None:
+    """Run the simulated plant behind OPC UA servers; [dim]lineside plant --help[/] lists the options."""
+    require("plant")
+    raise typer.Exit(processes.replace("lineside_plant", ["serve", *context.args]))
+
+
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=10, help="End after so many seconds. Default: run until Ctrl-C.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write what happened as JSON; the exit code tells whether every kind of recommendation was acted on."
+        ),
+    ] = None,
+    speed: Annotated[float, typer.Option(min=1, max=600, help="Plant seconds per second.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Seed of the plant's random streams.")] = 7,
+    port: Annotated[int, typer.Option(help="Port of the hosted OPC UA server; 0 takes a free one.")] = 4850,
+    picture: Annotated[Path | None, typer.Option(help="Write the last table as SVG.")] = None,
+) -> None:
+    """Plant, broker, worker and gateway on loopback, watched in a live table.
+
+    [bold]Examples[/]
+
+      lineside demo
+
+      lineside demo --for 90 --report report.json
+    """  # fmt: skip
+    require("plant")
+    require("workers")
+    from lineside_gateway.demo.run import DemoOptions, run_demo  # noqa: PLC0415
+
+    set_up_logging(verbose=False)
+    code = run_demo(DemoOptions(seconds, report, speed, seed, port, picture))
+    if code:
+        raise typer.Exit(code)
+
+
+def set_up_logging(*, verbose: bool) -> None:
+    """Events as key=value on stderr; the libraries below us only when something is wrong."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    for name in ("asyncua", "celery", "kombu", "amqp"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,126 @@
+"""What servers deliver goes into the tag table; watermarks and the event clock follow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from asyncua import ua
+
+from lineside_gateway.ingest import TagTable
+from lineside_gateway.opcua.delivery import Equipment, Float64Array, IndexArray, Int64Array, StatusArray, TagNode
+from lineside_gateway.runtime.clock import EventClock
+from lineside_plugins.types import Record, Scalar, SnapshotValue
+
+
+@dataclass(slots=True)
+class Listeners:
+    """Whom the feed tells what: every call is on the event loop and returns at once."""
+
+    resolved: Callable[[str, Sequence[Equipment]], None]
+    flushed: Callable[[], None]
+    lost: Callable[[str], None]
+    counter: Callable[[str, str, Scalar], None]
+
+
+class Feed:
+    """The ``Sink`` of all servers. ``watched`` tags (acknowledge counters, written flags) are reported one by one."""
+
+    def __init__(
+        self, table: TagTable, lateness_s: Mapping[str, float], watched: frozenset[str], tell: Listeners
+    ) -> None:
+        """``lateness_s`` is the event time by which samples of a server may be late."""
+        self.table = table
+        self.clock = EventClock()
+        self.received = 0
+        self.marks: dict[str, int] = {}
+        self.equipment: dict[str, tuple[Equipment, ...]] = {}
+        self.job_orders: tuple[Record, ...] = ()
+        self.on_record: Callable[[Record], object] = lambda _record: None
+        self._lateness_us = {name: round(1e6 * s) for name, s in lateness_s.items()}
+        self._watched_tags = watched
+        self._watched: dict[int, tuple[str, str, bool]] = {}
+        self._is_watched = np.zeros(0, np.bool_)
+        self._tell = tell
+
+    def resolved(self, server: str, equipment: Sequence[Equipment]) -> None:
+        """Register the tags, then let the pipeline bind what is new."""
+        for machine in equipment:
+            for node in machine.tags.values():
+                if node.numeric:
+                    self.index(machine.id, node.tag)
+                    self._watch(node)
+                elif not self.table.has(machine.id, node.tag):
+                    self.table.declare(machine.id, node.tag)
+        self.equipment[server] = tuple(equipment)
+        self._tell.resolved(server, equipment)
+
+    def index(self, equipment_id: str, tag: str) -> int:
+        """The column of a numeric tag."""
+        index = self.table.add(equipment_id, tag)
+        if tag in self._watched_tags and index not in self._watched:
+            self._note(index, equipment_id, tag, boolean=False)
+        return index
+
+    def _watch(self, node: TagNode) -> None:
+        if node.tag in self._watched_tags:
+            index = self.table.add(node.equipment_id, node.tag)
+            self._note(index, node.equipment_id, node.tag, boolean=node.data_type is ua.VariantType.Boolean)
+
+    def _note(self, index: int, equipment_id: str, tag: str, *, boolean: bool) -> None:
+        self._watched[index] = (equipment_id, tag, boolean)
+        if index >= len(self._is_watched):
+            self._is_watched = np.pad(self._is_watched, (0, index + 64 - len(self._is_watched)))
+        self._is_watched[index] = True
+
+    def samples(self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray) -> None:
+        """Columns go on as columns."""
+        self.received += len(indices)
+        self.table.write_many(indices, times_us, values, status)
+        if not self._watched:
+            return
+        inside = indices < len(self._is_watched)
+        for place in np.flatnonzero(self._is_watched[np.where(inside, indices, 0)] & inside):
+            equipment_id, tag, boolean = self._watched[int(indices[place])]
+            value = float(values[place])
+            self._tell.counter(equipment_id, tag, bool(value) if boolean else value)
+
+    def latest(self, equipment_id: str, tag: str, time_us: int, value: SnapshotValue, good: bool) -> None:
+        """A value of text, bytes or array."""
+        self.received += 1
+        self.table.put(equipment_id, tag, time_us, value, good)
+
+    def record(self, stream: str, record: Record) -> None:
+        """A row of ``events``."""
+        self.table.add_record(stream, record)
+        self.on_record(record)
+
+    def records(self, stream: str, records: tuple[Record, ...], time_us: int) -> None:
+        """The whole list of job orders."""
+        self.job_orders = records
+        self.table.set_records(stream, records, time_us)
+
+    def flush(self, server: str, watermark_us: int, served_us: int) -> None:
+        """Event time moves on; windows may close."""
+        self.clock.observe(watermark_us, served_us or time.time_ns() // 1000)
+        mark = watermark_us - self._lateness_us.get(server, 0)
+        self.marks[server] = max(mark, self.marks.get(server, mark))
+        self._tell.flushed()
+
+    def lost(self, server: str) -> None:
+        """A server is gone; its watermark stays."""
+        self._tell.lost(server)
+
+    def watermarks(self) -> dict[str, int]:
+        """Watermark per piece of equipment, and per server under its own name."""
+        out = dict(self.marks)
+        for server, mark in self.marks.items():
+            out |= {machine.id: mark for machine in self.equipment.get(server, ())}
+        return out
+
+    def current(self, equipment_id: str, tag: str) -> Scalar:
+        """What a tag holds now, None where not known."""
+        found = self.table.latest(equipment_id, tag)
+        return found.value if found is not None and isinstance(found.value, bool | int | float | str) else None

@@ -1,0 +1,255 @@
+"""The gateway: one object that starts every room, supervises them and tells how they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from lineside_gateway.dispatch import CeleryDispatcher, WorkerInfo
+from lineside_gateway.guard.guard import Guard
+from lineside_gateway.guard.write_back import WriteBack
+from lineside_gateway.ingest import TagTable, Windower
+from lineside_gateway.ledger import Effect, Ledger, Outcome
+from lineside_gateway.opcua.client import ServerLink
+from lineside_gateway.opcua.delivery import Equipment
+from lineside_gateway.opcua.plan import plan_servers, written_tags
+from lineside_gateway.opcua.security import Pki
+from lineside_gateway.publish import Diagnostics, Fault, HostedServer
+from lineside_gateway.runtime.binder import Binder
+from lineside_gateway.runtime.feed import Feed, Listeners
+from lineside_gateway.runtime.pipeline import Parts, Pipeline
+from lineside_gateway.runtime.plant_writer import LinkWriter
+from lineside_gateway.runtime.policies import orders_now
+from lineside_gateway.runtime.status import ServerStatus, Status, TaskStatus
+from lineside_gateway.runtime.tasks import bind_tasks
+from lineside_gateway.settings import Settings, TaskSettings, secret
+from lineside_plugins.types import Scalar
+
+logger = logging.getLogger(__name__)
+
+HOUSEKEEPING_S = 0.5
+WORKER_GRACE_S = 20.0  # a worker loads torch and its models before its first heartbeat
+RATE_WINDOW_S = 5.0
+
+
+class Gateway:
+    """Reads, recommends, publishes and writes as ``settings`` say, until ``run`` is cancelled. One per event loop.
+
+    Raises:
+        SettingsError: No task of the settings can run.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.found = bind_tasks(settings)
+        for sentence in self.found.problems.values():
+            logger.error("task_left_out %s", sentence)
+        self.ledger = Ledger()
+        table = TagTable()
+        self.ledger.values = table.tally
+        watched = frozenset(t for task in settings.tasks for t in written_tags(task)) | {
+            w.acknowledge for task in settings.tasks for w in task.write if w.acknowledge
+        }
+        listeners = Listeners(self._resolved, self._flushed, self._lost, self._counter)
+        lateness = {s.name: s.allowed_lateness_s for s in settings.servers}
+        self.feed = Feed(table, lateness, watched, listeners)
+        pki = Pki(settings.gateway.data_dir / "pki", settings.gateway.id)
+        plans = plan_servers(settings, {n: t.inputs for n, t in self.found.tasks.items()})
+        self.links = [ServerLink(plan, pki) for plan in plans.values()]
+        self.guard = Guard(
+            (),
+            current=self.feed.current,
+            orders=lambda: orders_now(self.feed.job_orders),
+            demoted=settings.gateway.advisory_only,
+        )
+        self.hosted = HostedServer(settings.gateway.endpoint, settings.gateway.id, ())
+        self.workers: tuple[WorkerInfo, ...] = ()
+        self._resolutions: asyncio.Queue[str] = asyncio.Queue()
+        self._pipeline: Pipeline | None = None
+        self._dispatcher: CeleryDispatcher | None = None
+        self._rate: list[tuple[float, int]] = []
+        self._started = time.monotonic()
+        self._windower = Windower(table, (), self.ledger)
+
+    # ---- running
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Run until cancelled; ``ready`` is called when the hosted server listens.
+
+        Raises:
+            HostingError: The hosted endpoint cannot be opened.
+        """
+        await self.hosted.start()
+        try:
+            await self.hosted.demote(self.settings.gateway.advisory_only)
+            async with CeleryDispatcher(self.settings.gateway.id, broker_url(self.settings), hmac_key=hmac_key()) as it:
+                self._dispatcher = it
+                self._pipeline = self._assemble(it)
+                ready()
+                async with asyncio.TaskGroup() as group:
+                    for link in self.links:
+                        group.create_task(link.run(self.feed), name=f"server {link.name}")
+                    group.create_task(self._bind(), name="bind")
+                    group.create_task(self._pipeline.run(), name="pipeline")
+                    group.create_task(self._housekeep(), name="housekeeping")
+                    group.create_task(self._watch_workers(it), name="workers")
+        finally:
+            await self.hosted.stop()
+
+    def _assemble(self, dispatcher: CeleryDispatcher) -> Pipeline:
+        write_back = WriteBack(
+            LinkWriter(self.links),
+            clock=lambda: pipeline.now,
+            on_step=lambda report: pipeline.on_step(report),  # noqa: PLW0108 - made below, of this
+            settle=self.guard.settle,
+            latest=self.feed.current,
+        )
+        parts = Parts(self.feed, self._windower, dispatcher, self.hosted, self.guard, write_back, self.ledger)
+        pipeline = Pipeline(parts, self.found.tasks)
+        return pipeline
+
+    async def _bind(self) -> None:
+        """Bind tasks to equipment as servers come up, and host its nodes."""
+        binder = Binder(self.settings, self.found.tasks, self._windower, self.guard)
+        while True:
+            server = await self._resolutions.get()
+            new = binder.bind(self.feed.equipment)
+            if new:
+                await self.hosted.add(new)
+            logger.info("server_resolved server=%s equipment=%d", server, len(self.feed.equipment[server]))
+
+    async def _housekeep(self) -> None:
+        """Twice a second: what has expired turns stale, overdue answers are given up, the numbers are shown."""
+        assert self._pipeline is not None  # noqa: S101 - run() assembles before it starts this
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            if self.feed.clock.known:
+                now = self._pipeline.now
+                await self.hosted.expire(now)
+                self._pipeline.parts.write_back.tick(now)
+            values = self.ledger.values
+            await self.hosted.show(
+                Diagnostics(self._tags_per_s(), len(self.workers), values.received, values.used,
+                            values.dropped.total(), values.pending)
+            )  # fmt: skip
+
+    async def _watch_workers(self, dispatcher: CeleryDispatcher) -> None:
+        """A task that no worker hosts turns Bad with the cause; it recovers with its next recommendation."""
+        absent: set[str] = set()
+        while True:
+            await asyncio.sleep(1.0)
+            self.workers = tuple(await dispatcher.workers())
+            if time.monotonic() - self._started < WORKER_GRACE_S:
+                continue
+            for task in self.found.tasks:
+                hosting = any(task in w.tasks for w in self.workers)
+                if not hosting and task not in absent:
+                    absent.add(task)
+                    cause = self._why_no_worker(task, dispatcher)
+                    logger.error("no_worker task=%s %s", task, cause)
+                    await self.hosted.fault(task, None, cause, Fault.WORKER)
+                elif hosting and task in absent:
+                    absent.discard(task)
+                    logger.info("worker_back task=%s", task)
+
+    def _why_no_worker(self, task: str, dispatcher: CeleryDispatcher) -> str:
+        if not dispatcher.connected:
+            return "the broker does not answer; start it or correct broker.url"
+        failed = [w.failed[task] for w in self.workers if task in w.failed]
+        return failed[0] if failed else f"no worker hosts task '{task}'; start one: lineside worker --tasks {task}"
+
+    # ---- what the feed tells
+
+    def _resolved(self, server: str, _equipment: Sequence[Equipment]) -> None:
+        self._resolutions.put_nowait(server)
+
+    def _flushed(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.flushed()
+
+    def _counter(self, equipment_id: str, tag: str, value: Scalar) -> None:
+        if self._pipeline is not None:
+            self._pipeline.parts.write_back.on_tag(equipment_id, tag, value)
+
+    def _lost(self, server: str) -> None:
+        for machine in self.feed.equipment.get(server, ()):
+            task = asyncio.get_running_loop().create_task(
+                self.hosted.fault(None, machine.id, f"server '{server}' is not connected", Fault.INPUTS)
+            )
+            task.add_done_callback(lambda t: t.cancelled() or t.exception())
+
+    # ---- how it stands
+
+    def _task_status(self, entry: TaskSettings) -> TaskStatus:
+        ledger, pipeline = self.ledger.task(entry.task), self._pipeline
+        return TaskStatus(
+            name=entry.task,
+            mode=entry.mode.value,
+            published=ledger.outcomes[Outcome.PUBLISHED],
+            written=ledger.effects[Effect.WRITTEN],
+            read_back=ledger.effects[Effect.READ_BACK],
+            acted_on=ledger.effects[Effect.ACTED_ON],
+            late=pipeline.late[entry.task] if pipeline else 0,
+            withheld=dict(ledger.withheld),
+            latency_ms=ledger.latency_ms(),
+            last=pipeline.last.get(entry.task, "") if pipeline else "",
+            problem=self.found.problems.get(entry.task, ""),
+        )
+
+    def _tags_per_s(self) -> float:
+        now = time.monotonic()
+        self._rate.append((now, self.feed.received))
+        while now - self._rate[0][0] > RATE_WINDOW_S:
+            self._rate.pop(0)
+        (t0, n0), (t1, n1) = self._rate[0], self._rate[-1]
+        return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
+
+    @property
+    def status(self) -> Status:
+        """The gateway at this moment."""
+        rows = [link.status for link in self.links]
+        return Status(
+            gateway_id=self.settings.gateway.id,
+            endpoint=self.hosted.endpoint,
+            tags_per_s=self._tags_per_s(),
+            batches=self._pipeline.batches if self._pipeline else 0,
+            workers=tuple(f"{w.node} ({w.device})" for w in self.workers),
+            broker=self._dispatcher.connected if self._dispatcher else False,
+            servers=tuple(ServerStatus(r.server, r.state.value, r.tags, len(r.pending), r.error) for r in rows),
+            tasks=tuple(self._task_status(entry) for entry in self.settings.tasks),
+            ledger=self.ledger.snapshot(),
+            advisory_only=self.guard.demoted,
+        )
+
+
+def broker_url(settings: Settings) -> str:
+    """The broker's URL with the password of ``password_file`` in it."""
+    password = secret(settings.broker)
+    if not password:
+        return settings.broker.url
+    scheme, _, rest = settings.broker.url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}://{user.split(':')[0] if at else ''}:{password}@{host}"
+
+
+def hmac_key() -> bytes:
+    """The key that signs tensors and results, from ``LINESIDE_HMAC_KEY``; empty for unsigned."""
+    return os.environ.get("LINESIDE_HMAC_KEY", "").encode()
+
+
+async def run_until(gateway: Gateway, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+    """Run the gateway until ``stop`` is set, then end it in order."""
+    running = asyncio.create_task(gateway.run(ready), name="gateway")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if running.done():
+        running.result()
+        return
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running

@@ -1,0 +1,197 @@
+"""From due windows to effects: batches out, answers in, nodes published, writes guarded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from lineside_gateway.batching import Batch, MicroBatcher
+from lineside_gateway.dispatch import Dispatcher
+from lineside_gateway.guard.guard import Guard
+from lineside_gateway.guard.refusal import Refusal
+from lineside_gateway.guard.write_back import Step, StepReport, WriteBack
+from lineside_gateway.ingest import Request, Windower
+from lineside_gateway.ledger import Effect, Ledger, Outcome
+from lineside_gateway.publish import Fault, HostedServer, PublishError, State
+from lineside_gateway.runtime.feed import Feed
+from lineside_gateway.runtime.recommendations import recommendation_record, stream_of
+from lineside_gateway.runtime.tasks import BoundTask
+from lineside_plugins.types import Recommendation
+from lineside_plugins.wire import BatchResult, Status
+
+logger = logging.getLogger(__name__)
+
+IDLE_S = 0.25  # longest pause between two looks at what is due when no server sends anything
+_EFFECTS = {Step.WRITTEN: Effect.WRITTEN, Step.READ_BACK: Effect.READ_BACK, Step.ACTED_ON: Effect.ACTED_ON}
+_STATES = {
+    Step.WRITTEN: State.WRITTEN,
+    Step.ACTED_ON: State.ACKNOWLEDGED,
+    Step.REFUSED: State.REFUSED,
+    Step.EXPIRED: State.EXPIRED,
+}
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the pipeline stands between."""
+
+    feed: Feed
+    windower: Windower
+    dispatcher: Dispatcher
+    hosted: HostedServer
+    guard: Guard
+    write_back: WriteBack
+    ledger: Ledger
+
+
+def moment(time_us: int) -> datetime:
+    """Aware UTC datetime of microseconds since 1970."""
+    return datetime.fromtimestamp(time_us / 1e6, UTC)
+
+
+class Pipeline:
+    """Runs on one event loop. ``flushed`` wakes it; batches are answered in their own tasks, bounded by dispatch."""
+
+    def __init__(self, parts: Parts, tasks: Mapping[str, BoundTask]) -> None:
+        self.parts = parts
+        self.batches = 0
+        self.last: dict[str, str] = {}
+        self.late: Counter[str] = Counter()
+        self._tasks = tasks
+        self._wake = asyncio.Event()
+        self._batchers = {n: MicroBatcher(t.settings.max_batch_size, t.settings.max_wait_s) for n, t in tasks.items()}
+        self._effects: set[asyncio.Task[None]] = set()
+
+    def flushed(self) -> None:
+        """A server has sent something: look at what is due."""
+        self._wake.set()
+
+    @property
+    def now(self) -> datetime:
+        """The plant's event time."""
+        return moment(self.parts.feed.clock.event_us(time.time_ns() // 1000))
+
+    async def run(self) -> None:
+        """Close windows and send batches until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                pause = self._pause_s()
+                if pause > 0:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), pause)
+                self._wake.clear()
+                self._collect()
+                for batcher in self._batchers.values():
+                    self._drop(batcher.expired(time.monotonic()))
+                    for batch in batcher.due(time.monotonic()):
+                        group.create_task(self._answer(batch))
+                await asyncio.sleep(0)
+
+    def _pause_s(self) -> float:
+        due = [d for b in self._batchers.values() if (d := b.next_due_s()) is not None]
+        return min([IDLE_S, *(d - time.monotonic() for d in due)])
+
+    def _collect(self) -> None:
+        now = time.monotonic()
+        ahead_us = time.time_ns() // 1000
+        for request in self.parts.windower.close(self.parts.feed.watermarks()):
+            wait_s = (self.parts.feed.clock.wall_us(request.deadline_us, ahead_us) - ahead_us) / 1e6
+            self._batchers[request.task].add(request, now, now + wait_s)
+
+    def _drop(self, requests: list[Request]) -> None:
+        for request in requests:
+            self._settle(request, Outcome.EXPIRED, "waited for a batch beyond its deadline")
+
+    async def _answer(self, batch: Batch) -> None:
+        ledger, now_us = self.parts.ledger.task(batch.task), time.time_ns() // 1000
+        deadline = max(r.deadline_us for r in batch.requests)
+        wall = moment(self.parts.feed.clock.wall_us(deadline, now_us + round(1e6 * self._deadline_s(batch.task))))
+        ledger.send(len(batch))
+        self.batches += 1
+        result = await self.parts.dispatcher.submit(
+            batch.windows, batch.task, wall, self._tasks[batch.task].settings.config
+        )
+        if result.status is not Status.ANSWERED:
+            await self._unanswered(batch, result)
+            return
+        ledger.answer(len(batch))
+        why = {r.index: r.why for r in result.refused}
+        for place, (request, rec) in enumerate(zip(batch.requests, result.recommendations, strict=True)):
+            if rec is None and place in why:
+                logger.warning(
+                    "advice_refused task=%s equipment=%s why=%s", batch.task, request.equipment_id, why[place]
+                )
+                self._settle(request, Outcome.REFUSED, "contract")
+            elif rec is None:
+                self._settle(request, Outcome.NOTHING_TO_SAY)
+            else:
+                await self._publish(request, rec)
+
+    def _deadline_s(self, task: str) -> float:
+        return self._tasks[task].inputs.deadline_s
+
+    async def _unanswered(self, batch: Batch, result: BatchResult) -> None:
+        expired = result.status is Status.EXPIRED
+        outcome = Outcome.EXPIRED if expired else Outcome.PARKED if result.status is Status.PARKED else Outcome.REFUSED
+        logger.warning("batch_%s task=%s windows=%d why=%s", result.status.value, batch.task, len(batch), result.error)
+        for request in batch.requests:
+            self._settle(request, outcome, result.status.value)
+            self.late[batch.task] += expired
+        await self.parts.hosted.fault(batch.task, None, result.error, Fault.WORKER)
+
+    async def _publish(self, request: Request, rec: Recommendation) -> None:
+        parts = self.parts
+        if self.now > rec.valid_until:
+            self.late[rec.task] += 1
+            self._settle(request, Outcome.EXPIRED, "answered after its deadline")
+            return
+        if not self._settle(request, Outcome.PUBLISHED):
+            return
+        parts.feed.table.add_record(stream_of(rec.task), recommendation_record(rec))
+        try:
+            await parts.hosted.publish(rec)
+        except PublishError as e:
+            logger.warning("not_published task=%s equipment=%s why=%s", rec.task, rec.equipment_id, e)
+        wall_us = time.time_ns() // 1000
+        parts.ledger.task(rec.task).latency((wall_us - parts.feed.clock.wall_us(request.end_us, wall_us)) / 1e6)
+        self._decide(rec)
+
+    def _decide(self, rec: Recommendation) -> None:
+        decision = self.parts.guard.decide(rec, self.now)
+        if decision.allowed:
+            self.last[rec.task] = f"{rec.equipment_id}: {'; '.join(r.text for r in rec.reasons[:2])}"
+            task = asyncio.create_task(self.parts.write_back.execute(decision), name=f"write {rec.key}")
+            self._effects.add(task)
+            task.add_done_callback(self._effects.discard)
+        elif decision.refused is not None and decision.refused.code not in {Refusal.MODE, Refusal.NO_EFFECT}:
+            self.late[rec.task] += decision.refused.code is Refusal.LATE
+            self.parts.ledger.task(rec.task).withhold(decision.refused.code.value)
+        if not decision.allowed and rec.task not in self.last and rec.reasons:
+            self.last[rec.task] = f"{rec.equipment_id}: {rec.reasons[0].text}"
+
+    def _settle(self, request: Request, outcome: Outcome, reason: str = "") -> bool:
+        return self.parts.ledger.task(request.task).settle(request.id, outcome, reason)
+
+    # ---- what became of it
+
+    def on_step(self, report: StepReport) -> None:
+        """A step of an allowed decision: counted, shown on its nodes."""
+        ledger = self.parts.ledger.task(report.task)
+        if report.step in _EFFECTS:
+            ledger.effect(_EFFECTS[report.step])
+        elif report.reason is not None:
+            ledger.withhold(report.reason.value)
+            logger.warning("effect_%s key=%s why=%s", report.step.value, report.key, report.text)
+        if report.step in _STATES:
+            task = asyncio.create_task(self._show(report.key, _STATES[report.step]), name=f"state {report.key}")
+            self._effects.add(task)
+            task.add_done_callback(self._effects.discard)
+
+    async def _show(self, key: str, state: State) -> None:
+        await self.parts.hosted.set_state(key, state)
