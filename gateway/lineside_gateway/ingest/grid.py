@@ -97,7 +97,7 @@ class Grid:
         """
         if not len(block):
             return
-        cells = (block.time_us - 1) // self.base_us
+        cells = block.cells(self.base_us)
         self._make_room(block, cells)
         offsets = cells % self._ring * self._shape[2]
         beyond = block.index[-1] >= len(self._owner)  # tags registered after this grid was made
@@ -210,18 +210,22 @@ class Grid:
         sums = self._sums[:, lines[..., None], roll]  # (4, lines, m, n, C)
         sums = sums[:, :, :, 0] if self.per_cell == 1 else sums.sum(axis=3)
         good: NDArray[np.bool_] = sums[1] > 0
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(good, sums[0] / sums[1], sums[2] / sums[3]), good
+        means = np.full(good.shape, np.nan)
+        np.divide(sums[2], sums[3], out=means, where=sums[3] > 0)
+        np.divide(sums[0], sums[1], out=means, where=good)
+        return means, good
 
     def _lasts(self, lines: IntArray, cells: IntArray, columns: IntArray) -> tuple[DoubleArray, BoolArray]:
-        held, pick = (lines, columns), (lines[..., None], cells[:, None], columns)
-        state = np.concatenate((self._held_state[held][:, None], self._state[pick]), axis=1)
-        value = np.concatenate((self._held[held][:, None], self._last[pick]), axis=1)
-        steps = np.arange(len(cells) + 1)[:, None]
-        source = np.maximum.accumulate(np.where(state > _NO, steps, 0), axis=1)
-        value, state = np.take_along_axis(value, source, axis=1), np.take_along_axis(state, source, axis=1)
-        self._held[held], self._held_state[held] = value[:, -1], state[:, -1]
-        return value[:, 1:], state[:, 1:] == _GOOD
+        value, state = self._held[lines, columns], self._held_state[lines, columns]
+        values = np.empty((len(lines), len(cells), len(columns)))
+        good = np.empty(values.shape, np.bool_)
+        for j, cell in enumerate(cells):
+            reported = self._state[lines, cell, columns]
+            new = reported != _NO
+            value, state = np.where(new, self._last[lines, cell, columns], value), np.where(new, reported, state)
+            values[:, j], good[:, j] = value, state == _GOOD
+        self._held[lines, columns], self._held_state[lines, columns] = value, state
+        return values, good
 
     def _space(self, e: int, k0: int, m: int) -> int:
         """Where cell k0+1 goes in line ``e``; moves the newest ``history`` cells to the front when it is full."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -36,6 +36,7 @@ class Block:
     value: DoubleArray
     good: BoolArray
     starts: Sequence[int]
+    _cells: dict[int, IntArray] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         """N."""
@@ -46,6 +47,13 @@ class Block:
         if index + 1 >= len(self.starts):
             return slice(0, 0)
         return slice(self.starts[index], self.starts[index + 1])
+
+    def cells(self, cell_us: int) -> IntArray:
+        """(N,) number of the cell ``(k * cell_us, (k + 1) * cell_us]`` of each sample; computed once per length."""
+        found = self._cells.get(cell_us)
+        if found is None:
+            found = self._cells[cell_us] = (self.time_us - 1) // cell_us
+        return found
 
 
 EMPTY = Block(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_), ())
