@@ -188,6 +188,8 @@ class JobControl:
         if not job_order.JobOrderID or not 1 <= quantity <= MAX_QUANTITY:
             return await self._answer(ReturnStatus.INVALID_REQUEST)
         stored = self._orders.store_job_order(job_order.JobOrderID, family, quantity, due_s)
+        if stored:
+            self._orders.hold_job_order(job_order.JobOrderID)
         return await self._answer(ReturnStatus.NO_ERROR if stored else ReturnStatus.UNABLE_TO_ACCEPT)
 
     def _job_order_list(self) -> ua.Variant:

@@ -72,7 +72,8 @@ class Site:
     async def advance(self, to_s: float) -> float:
         """Run to plant time ``to_s`` at most to the end of the run, show all of it, and return plant time.
 
-        What clients wrote before takes effect at the start.
+        What clients wrote before takes effect at the start. asyncua answers one request of a connection after the
+        other, so a client that watches its connection (asyncua: every second) advances in steps of an hour at most.
         """
         async with self._lock:
             to_s = min(to_s, self.until_s)
