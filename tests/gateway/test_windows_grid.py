@@ -19,6 +19,8 @@ CHANNELS = (
     Channel("Last", aggregate=Aggregate.LAST),
     Channel("Max", aggregate=Aggregate.MAX, optional=True),
 )
+# cells, period s, trigger period s: base cells of 60 s and of 30, 1, 10 and 4 s, rolled up to 150 at a time
+GRIDS = [(6, 60.0, 60.0), (4, 180.0, 60.0), (5, 30.0, 90.0), (5, 7.0, 35.0), (4, 100.0, 50.0), (2, 600.0, 28.0)]
 Samples = list[tuple[int, float, int]]  # time us, value, StatusCode
 
 
@@ -63,7 +65,7 @@ def absolute(raw: list[tuple[int, float, int]]) -> Samples:
 @settings(max_examples=60, deadline=None)
 @given(
     raw=st.tuples(series, series, series),
-    grid=st.sampled_from([(6, 60.0, 60.0), (4, 180.0, 60.0), (5, 30.0, 90.0), (3, 240.0, 120.0)]),
+    grid=st.sampled_from(GRIDS),
     moves=st.lists(st.integers(1, 700), min_size=1, max_size=12),
 )
 def test_windows_equal_the_reference(

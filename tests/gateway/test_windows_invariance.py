@@ -106,34 +106,36 @@ def run(arrivals: list[Arrival], cuts: list[int]) -> tuple[list[Request], Ledger
         newest = max(newest, arrival.time_us)
         while waiting and START + waiting[0] * SECOND < newest:
             requests += windower.close(START + (waiting.pop(0) - LATENESS_S) * SECOND)
+            assert ledger.balanced
         arrival.write(table)
-        assert ledger.balanced
     requests += windower.close(newest)
     return requests, ledger
 
 
 def facts(requests: list[Request]) -> list[tuple[object, ...]]:
     return [
-        (r.id, r.task, r.equipment_id, r.end_us, r.deadline_us, r.values.tobytes(), r.good.tobytes(), r.quality)
-        + (dict(r.snapshot), dict(r.records), sorted(r.cause.split("+")))
+        (
+            *(r.id, r.task, r.equipment_id, r.end_us, r.deadline_us, r.values.tobytes(), r.good.tobytes(), r.quality),
+            *(dict(r.snapshot), dict(r.records), sorted(r.cause.split("+"))),
+        )
         for r in requests
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
-    cuts=st.lists(st.integers(1, 1_400), max_size=60),
+    cuts=st.lists(st.integers(1, 800), max_size=40),
     shuffle=st.integers(0, 10_000),
 )
 def test_requests_do_not_depend_on_arrival(seed: int, cuts: list[int], shuffle: int) -> None:
     """One pass in time order and any slicing, with samples up to the lateness out of order, give equal requests."""
-    arrivals = a_shift(seed, 1_200)
+    arrivals = a_shift(seed, 700)
     rng = random.Random(shuffle)
     delayed = sorted(arrivals, key=lambda a: a.time_us + rng.random() * LATENESS_S * 0.99 * SECOND)
     straight, ledger = run(arrivals, [])
     sliced, other = run(delayed, cuts)
-    assert len(straight) > 60
+    assert len(straight) > 30
     assert {r.task for r in straight} == {"periodic", "part", "plan"}
     assert facts(sliced) == facts(straight)
     assert other.values.dropped == ledger.values.dropped == {}

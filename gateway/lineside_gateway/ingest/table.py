@@ -18,6 +18,8 @@ from lineside_gateway.ingest.settled import Settled
 from lineside_gateway.ledger import Tally
 from lineside_plugins.types import Record, SnapshotValue
 
+LATE_VALUES_US = 60_000_000  # how far behind the watermark a text or array may arrive and still be shown at its time
+
 
 @dataclass(frozen=True, slots=True)
 class TagValue:
@@ -42,7 +44,8 @@ class TagTable:
 
     A sample waits from its arrival until a watermark settles it (``settle``); then it is final, in time order, and
     counted as used. A sample at or before its equipment's watermark is late: dropped and counted. A sample that
-    arrives out of order before that is put where it belongs.
+    arrives out of order before that is put where it belongs. Text and arrays are taken up to a minute later, because
+    they are shown by their own time and sum up to nothing.
 
     StatusCodes: a Bad sample is kept as not good with value NaN; an Uncertain sample is kept as not good with its
     value. A Good sample that is not finite is dropped (``non_finite``).
@@ -167,7 +170,8 @@ class TagTable:
         A watermark never goes back; equipment without one, or unknown here, stays as it is.
         """
         for key in tuple(self._touched):
-            if self._histories[key].prune(int(self._intake.closed_us[self._equipment[key[0]]])) == 1:
+            closed_us = int(self._intake.closed_us[self._equipment[key[0]]])
+            if self._histories[key].prune(closed_us - LATE_VALUES_US) == 1:
                 self._touched.remove(key)
         for equipment_id, mark in watermarks.items():
             number = self._equipment.get(equipment_id)
