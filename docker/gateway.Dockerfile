@@ -13,6 +13,6 @@ RUN pip install --no-cache-dir -c constraints.txt ".[gateway,plant]"
 USER lineside
 VOLUME ["/pki", "/data"]
 EXPOSE 4850
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["lineside", "status", "--health", "/config/lineside.yaml"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["lineside", "status", "--health"]
 ENTRYPOINT ["lineside"]
 CMD ["run", "/config/lineside.yaml"]
