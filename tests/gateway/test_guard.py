@@ -303,9 +303,21 @@ def test_malformed_job_order_refuses_the_sequence(row: tuple[object, object, obj
     assert orders_guard(now).decide(sequence(("JO-2", 1, "A1"), row), SOON).reason is code
 
 
+def test_equipment_that_comes_up_later_is_bound_then() -> None:
+    """A machine is refused until a policy names it; binding again keeps what was remembered."""
+    made = guard()
+    assert made.decide(advice(), SOON).allowed
+    assert made.decide(advice("k2", equipment_id="A2"), SOON).reason is Refusal.UNBOUND
+    made.bind(policy(REJECT, equipment_ids=frozenset({"A1", "A2"})))
+    made.allow(Target("A2", "RejectSerialNo", "String"))
+    made.allow(Target("A2", "RejectFlag", "Boolean"))
+    assert made.decide(advice("k2", equipment_id="A2"), SOON).allowed
+    assert made.decide(advice(), SOON).reason is Refusal.DUPLICATE
+
+
 def test_binding_a_task_twice_is_an_error() -> None:
-    """Two policies for one task and machine would leave it open which holds; the guard refuses to start."""
-    with pytest.raises(ValueError, match="task 't' is bound twice to 'A1'"):
+    """Two policies for one task would leave it open which holds; the guard refuses to start."""
+    with pytest.raises(ValueError, match="task 't' has two policies"):
         Guard([policy(REJECT), policy(SPEED)])
 
 

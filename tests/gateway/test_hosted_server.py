@@ -359,6 +359,16 @@ async def test_diagnostics_and_plant_switch(hosted: HostedServer, client: Client
     assert (await twin(client, f"{machine}.maintenance.operating_mode")).Value.Value == "advisory"
 
 
+async def test_equipment_that_comes_up_later_gets_nodes(hosted: HostedServer, client: Client) -> None:
+    """Nodes of a machine whose PLC connects after the start appear while clients stay connected."""
+    late = HostedTask("maintenance", "Z1", OUTPUTS, Mode.ADVISORY, ("", "", "Milling"))
+    await hosted.add([late])
+    await hosted.publish(advice("Z1"))
+    await hosted.add([late])
+    assert (await by_name(client, "Lineside/Milling/Z1/maintenance/Flag")).Value.Value is True
+    assert status(await twin(client, "Z1.maintenance.flag")) == "Good"
+
+
 async def test_read_back_is_what_clients_read(hosted: HostedServer, client: Client, machine: str) -> None:
     """The gateway's own read-back goes through the server and equals a client's read."""
     await hosted.publish(advice(machine))

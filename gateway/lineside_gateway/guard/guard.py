@@ -75,7 +75,7 @@ class _Memory:
 class Guard:
     """Decides for all bindings of one gateway. Not thread-safe: one event loop or one simulation asks.
 
-    Two policies for the same task and equipment are a ValueError.
+    Two policies for one task are a ValueError.
 
     ``current(equipment_id, tag)`` gives the value a tag holds, None where not known; ``orders()`` the job orders the
     MES lists now.
@@ -89,7 +89,11 @@ class Guard:
         orders: Callable[[], Mapping[str, JobOrderNow]] = dict,
         demoted: bool = False,
     ) -> None:
-        self._policies = _by_binding(policies)
+        self._policies: dict[str, Policy] = {}
+        for policy in policies:
+            if policy.task in self._policies:
+                raise ValueError(f"task '{policy.task}' has two policies; bind it once")
+            self.bind(policy)
         self._targets: dict[tuple[str, str], Target] = {}
         self._current = current
         self._orders = orders
@@ -109,8 +113,8 @@ class Guard:
             self._memory.pending.clear()
 
     def bind(self, policy: Policy) -> None:
-        """Set what the binding of ``policy.task`` allows, in place of what it allowed for that equipment before."""
-        self._policies |= _by_binding([policy])
+        """Put ``policy`` in force for its task, as equipment comes up; it replaces the task's earlier one."""
+        self._policies[policy.task] = policy
 
     def allow(self, target: Target) -> None:
         """Put a tag on the allow-list with its envelope, read from the node when the server is connected."""
@@ -139,8 +143,8 @@ class Guard:
 
     def _judge(self, rec: Recommendation, now: datetime, *, accepted: bool = False) -> Decision:
         answer = Decision(False, rec.task, rec.equipment_id, rec.key)
-        policy = self._policies.get((rec.task, rec.equipment_id))
-        if policy is None:
+        policy = self._policies.get(rec.task)
+        if policy is None or rec.equipment_id not in policy.equipment_ids:
             text = f"task '{rec.task}' is not bound to '{rec.equipment_id}'"
             return replace(answer, refused=Refused(Refusal.UNBOUND, text))
         refused = worth(rec, policy, now) or self._switches(rec, policy)
@@ -225,16 +229,6 @@ class Guard:
             memory.recent.setdefault((rec.task, rec.equipment_id, i), deque(maxlen=count)).append(now)
             if effect.acknowledge is not None:
                 memory.standing[effect.writes] = now + timedelta(seconds=policy.acknowledge_within_s)
-
-
-def _by_binding(policies: Iterable[Policy]) -> dict[tuple[str, str], Policy]:
-    found: dict[tuple[str, str], Policy] = {}
-    for policy in policies:
-        for equipment_id in policy.equipment_ids:
-            if (policy.task, equipment_id) in found:
-                raise ValueError(f"task '{policy.task}' is bound twice to '{equipment_id}'; bind it once")
-            found[policy.task, equipment_id] = policy
-    return found
 
 
 def worth(rec: Recommendation, policy: Policy, now: datetime) -> Refused | None:
