@@ -1,36 +1,5 @@
-"""The ``lineside`` command line. Exit codes: 0 done, 1 a check or trial failed, 2 it could not go on."""
+"""The ``lineside`` command line."""
 
-from __future__ import annotations
+from lineside_gateway.cli.app import app, main
 
-import sys
-
-import typer
-from rich.console import Console
-
-from lineside_gateway.cli import inspection, learning, service
-from lineside_gateway.cli.processes import ProcessError
-from lineside_gateway.errors import LinesideError
-from lineside_plugins.registry import TaskError
-
-CANNOT_GO_ON = 2
-
-app = typer.Typer(
-    name="lineside",
-    help="AI plugin for MES/SCADA gateways: OPC UA tags in, bounded and explained recommendations out.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-service.register(app)
-inspection.register(app)
-learning.register(app)
-
-
-def main() -> None:
-    """Run the command line; an error that ends a command is one sentence on stderr and exit code 2."""
-    try:
-        app()
-    except (LinesideError, TaskError, ProcessError) as e:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {e}", highlight=False, markup=True)
-        sys.exit(CANNOT_GO_ON)
+__all__ = ["app", "main"]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lineside_gateway.cli import processes
+from lineside_gateway import processes
 from lineside_gateway.cli.extras import require
 
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lineside_gateway.cli import processes
+from lineside_gateway import processes
 from lineside_gateway.cli.extras import require
 
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from asyncua import ua
 from asyncua.client.client import Client
 
 from lineside_gateway.opcua.standard import AttributeIds, UaError
@@ -58,7 +57,7 @@ class Observer:
         index = await client.get_namespace_index(NAMESPACE_URI)
         while True:
             for task, names in self._flags.items():
-                nodes = [client.get_node(ua.NodeId(name, index)) for name in names]
+                nodes = [client.get_node(f"ns={index};s={name}") for name in names]
                 found = await client.read_attributes(nodes, AttributeIds.Value)
                 good = [dv for dv in found if dv.StatusCode is not None and dv.StatusCode.is_good()]
                 self.sight.good[task] = max(len(good), self.sight.good.get(task, 0))

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from lineside_gateway.cli import processes
+from lineside_gateway import processes
 from lineside_gateway.demo import REFPLANT_SETTINGS
 from lineside_gateway.demo.observer import Observer
 from lineside_gateway.demo.report import build_report

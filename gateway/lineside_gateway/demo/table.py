@@ -31,19 +31,20 @@ def _head(status: Status, seconds: float, speed: float) -> RenderableType:
 
 
 def _tasks(status: Status) -> RenderableType:
-    table = Table(expand=True, title_justify="left")
-    for heading, justify in (("task", "left"), ("mode", "left"), ("published", "right"), ("written", "right"),
-                             ("read back", "right"), ("acted on", "right"), ("late", "right"),
-                             ("tag to node p50/p99", "right")):  # fmt: skip
-        table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
-    table.add_column("why, in words", ratio=1)
+    table = Table(expand=True)
+    table.add_column("task")
+    for heading in ("published", "written", "read back", "acted on", "late", "p50", "p99 ms"):
+        table.add_column(heading, justify="right")
     for t in status.tasks:
         p50, p99 = t.latency_ms.get("p50"), t.latency_ms.get("p99")
-        latency = "-" if p50 is None or p99 is None else f"{p50:.0f}/{p99:.0f} ms"
         acted = Text(str(t.acted_on), style="bold green" if t.acted_on else "dim")
-        numbers = (str(t.published), str(t.written), str(t.read_back), acted, str(t.late), latency)
-        table.add_row(t.name, t.mode, *numbers, Text(t.problem or t.last, overflow="ellipsis"))
-    return table
+        name = Text.assemble((t.name, "bold"), "" if t.mode == "closed_loop" else f" ({t.mode})")
+        numbers = (str(t.published), str(t.written), str(t.read_back), acted, str(t.late))
+        table.add_row(name, *numbers, "-" if p50 is None else f"{p50:.0f}", "-" if p99 is None else f"{p99:.0f}")
+    why = [Text.assemble((f"{t.name}: ", "bold"), t.problem or t.last or "nothing to say yet") for t in status.tasks]
+    for line in why:
+        line.truncate(400)
+    return Group(table, Panel(Group(*why), title="why, in words", title_align="left"))
 
 
 def _plant(events: Sequence[Record]) -> RenderableType:

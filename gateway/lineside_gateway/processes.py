@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from lineside_gateway.errors import LinesideError
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _STOP_GRACE_S = 5.0
 
 
-class ProcessError(RuntimeError):
+class ProcessError(LinesideError):
     """A child process did not come up; the message names it, its log and the last line it said."""
 
 
