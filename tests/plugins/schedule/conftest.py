@@ -11,7 +11,6 @@ import pytest
 from lineside_plugins.types import Record, WindowBatch
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
-MakeBatch = Callable[..., WindowBatch]
 
 
 @pytest.fixture
@@ -21,18 +20,20 @@ def now() -> datetime:
 
 @pytest.fixture
 def make_order() -> Callable[..., dict[str, object]]:
-    def make(number: int, family: str, due_h: float, **fields: object) -> dict[str, object]:
+    """A record of ``job_orders``, as a gateway makes it."""
+
+    def make(job_order_id: str, family: str, due_h: float, **fields: object) -> dict[str, object]:
         row: dict[str, object] = {
-            "job_order_id": f"JO-{number:06d}",
+            "job_order_id": job_order_id,
             "family": family,
             "quantity": 100,
             "remaining": 100,
             "release": NOW.isoformat(),
             "due": (NOW + timedelta(hours=due_h)).isoformat(),
             "priority": 0,
-            "equipment": None,
+            "equipment": "",
             "state": "AllowedToStart",
-            "time": NOW.isoformat(),
+            "equipment_id": "",
         }
         return row | fields
 
@@ -40,21 +41,18 @@ def make_order() -> Callable[..., dict[str, object]]:
 
 
 @pytest.fixture
-def make_batch() -> MakeBatch:
+def make_batch() -> Callable[..., WindowBatch]:
+    """A batch of one window of the whole line; ``equipment`` holds records of that stream."""
+
     def make(
-        orders: Sequence[Record],
-        families: Mapping[str, int],
-        *,
-        at: datetime = NOW,
-        equipment: Mapping[str, Mapping[str, object]] | None = None,
-        **streams: tuple[Record, ...],
+        orders: Sequence[Record], equipment: Sequence[Record], *, at: datetime = NOW, **streams: tuple[Record, ...]
     ) -> WindowBatch:
-        rows = {
-            m: {"equipment_id": m, "State": 1.0, "ActiveFamily": float(f), "PartCount": 0.0, "CycleTime": 60.0}
-            for m, f in families.items()
+        records: Mapping[str, tuple[Record, ...]] = {
+            "job_orders": tuple(orders),
+            "equipment": tuple(equipment),
+            "recommendations/maintenance": streams.get("forecasts", ()),
+            "events": streams.get("events", ()),
         }
-        for m, fields in (equipment or {}).items():
-            rows[m] = rows.get(m, {"equipment_id": m}) | dict(fields)
         return WindowBatch(
             equipment_ids=("line",),
             tags=(),
@@ -63,7 +61,7 @@ def make_batch() -> MakeBatch:
             end=np.array([at.replace(tzinfo=None)], "datetime64[us]"),
             period_s=1.0,
             snapshots=({},),
-            records=({"job_orders": tuple(orders), "equipment": tuple(rows.values()), **streams},),
+            records=(records,),
         )
 
     return make

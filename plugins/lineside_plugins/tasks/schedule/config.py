@@ -13,15 +13,15 @@ from lineside_plugins.tasks.schedule.problem import Weights
 class Prices(TaskConfig):
     """Prices of the objective in minutes of setup; the defaults are those of the README's Pareto table."""
 
-    late: float = Field(default=25.0, ge=0, le=1000, description="one late job order, at once")
-    tardy: float = Field(default=0.06, ge=0, le=10, description="each minute a job order is late")
+    late: float = Field(default=15.0, ge=0, le=1000, description="one late job order, at once")
+    tardy: float = Field(default=0.05, ge=0, le=10, description="each minute a job order is late")
     margin: float = Field(
         default=0.03, ge=0, le=10, description="each minute by which a job order eats into margin_min"
     )
     margin_min: int = Field(
         default=300, ge=0, le=2880, description="slack that protects against stops nobody can predict"
     )
-    balance: float = Field(default=0.03, ge=0, le=10, description="each minute of the last machine's end")
+    idle: float = Field(default=0.3, ge=0, le=10, description="each minute a machine is done while job orders wait")
     boundary: float = Field(
         default=0.1, ge=0, le=10, description="each minute that due maintenance waits for a boundary"
     )
@@ -35,7 +35,7 @@ class Prices(TaskConfig):
             margin_minutes=self.margin_min,
             late=round(100 * self.late),
             tardy=round(100 * self.tardy),
-            balance=round(100 * self.balance),
+            idle=round(100 * self.idle),
             boundary=round(100 * self.boundary),
             change=round(100 * self.change),
         )
@@ -72,7 +72,7 @@ class ScheduleConfig(TaskConfig):
     short_stop_h: float = Field(default=0.5, gt=0, description="mean hours of a trip or of replacing a broken tool")
     prices: Prices = Field(default=Prices(), description="what the objective charges for")
     effort: float = Field(
-        default=1.0, ge=0, le=1000, description="CP-SAT's deterministic time, times 20 ms; 0 = rules only"
+        default=1.0, ge=0, le=1000, description="CP-SAT's deterministic time, times 10 ms; 0 = rules only"
     )
     wall_limit_s: float = Field(
         default=2.0, gt=0, description="safety bound on a solve; never reached on a healthy machine"

@@ -38,18 +38,19 @@ class Weights:
     """Prices in points. ``setup`` is per minute, and so the unit that the others are measured in.
 
     A job order that ends ``margin_minutes`` or less before its due time pays ``margin`` per minute, one that ends after
-    it ``late`` at once and ``tardy`` per minute. ``balance`` is per minute of the last machine's end, ``boundary`` per
-    minute that due maintenance waits for a boundary, ``change`` per agreed job order that gets another predecessor.
+    it ``late`` at once and ``tardy`` per minute. ``idle`` is per minute that a machine is done while job orders planned
+    elsewhere wait; no MES would let that happen, so a plan that counts on it is worth less than it seems. ``boundary``
+    is per minute that due maintenance waits for a boundary, ``change`` per agreed job order with another predecessor.
     """
 
-    setup: int = 10
-    margin: int = 1
-    margin_minutes: int = 240
-    late: int = 300
-    tardy: int = 5
-    balance: int = 2
-    boundary: int = 2
-    change: int = 20
+    setup: int
+    margin: int
+    margin_minutes: int
+    late: int
+    tardy: int
+    idle: int
+    boundary: int
+    change: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Problem:
     setup: tuple[tuple[int, ...], ...]
     first_setup: int
     agreed: tuple[tuple[int, ...], ...]
-    weights: Weights = Weights()
+    weights: Weights
 
     def setup_minutes(self, machine: int, before: int, order: int) -> int:
         """Minutes of setup for ``order`` on ``machine`` after the order ``before`` (or NOBODY)."""
@@ -128,7 +129,7 @@ def timetable(problem: Problem, sequences: Sequence[Sequence[int]]) -> Schedule:
     weights = problem.weights
     changed = len(problem.agreed_links() - links(sequences))
     placements: list[Placement] = []
-    cost, last_end = 0, 0
+    cost, done, last_begin = 0, [], 0
     for k, sequence in enumerate(sequences):
         machine = problem.machines[k]
         now, window, before = machine.free, machine.window, NOBODY
@@ -140,10 +141,11 @@ def timetable(problem: Problem, sequences: Sequence[Sequence[int]]) -> Schedule:
             end = now + setup + order.minutes
             cost += weights.setup * setup + order_cost(weights, end, order.due)
             placements.append(Placement(i, k, now, setup, end, max(0, end - order.due)))
+            last_begin = max(last_begin, now)
             now, before = end, i
         if window is not None:
             cost += weights.boundary * max(0, now - window[0])
-        last_end = max(last_end, now)
-    cost += weights.balance * last_end + weights.change * changed
+        done.append(now)
+    cost += weights.idle * sum(max(0, last_begin - end) for end in done) + weights.change * changed
     placements.sort(key=lambda p: (p.begin, p.machine))
     return Schedule(tuple(tuple(s) for s in sequences), tuple(placements), cost, changed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
@@ -92,10 +92,12 @@ class Line:
         rows = tuple(r for r in view.open_orders() if self.family(r.get("family")) is not None)
         orders = tuple(self._order(r, view.now) for r in rows)
         agreed = tuple(agreed_sequence(rows, machine) for machine in self.config.machines)
+        machines = [self._machine(m, view) for m in self.config.machines]
+        last = sum(o.minutes for o in orders) + max(m.free for m in machines)
         return (
             Problem(
                 orders=orders,
-                machines=tuple(self._machine(m, view) for m in self.config.machines),
+                machines=tuple(m if m.window and m.window[0] <= last else replace(m, window=None) for m in machines),
                 setup=tuple(tuple(round(x) for x in row) for row in self.config.setup_min),
                 first_setup=round(self.config.first_setup_min),
                 agreed=agreed,

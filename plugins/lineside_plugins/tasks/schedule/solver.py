@@ -9,6 +9,8 @@ from ortools.sat.python import cp_model
 
 from lineside_plugins.tasks.schedule.problem import NOBODY, Problem, Schedule, timetable
 
+FREE_ORDERS = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -34,7 +36,8 @@ class SequenceModel:
 
     The stretch from depot k to the next depot is machine k's sequence. ``begin`` of a job order is where its setup
     starts, ``end`` where its work ends. Every variable has a hint from ``start``, so the first solution is ``start``.
-    Job orders of one family that follow each other directly run by due time unless ``start`` has them otherwise.
+    Of more than ``FREE_ORDERS`` job orders, those of one family that follow each other directly run by due time, unless
+    ``start`` has them otherwise: not always optimal, but in the default time it finds the cheaper schedules.
     """
 
     def __init__(self, problem: Problem, start: Schedule) -> None:
@@ -55,6 +58,7 @@ class SequenceModel:
         for k in range(len(problem.machines)):
             self._add_window(k)
         self._add_lateness()
+        self._add_idling()
         self._model.minimize(cp_model.LinearExpr.sum(self._cost))
 
     def solve(self, limits: Limits) -> list[list[int]] | None:
@@ -98,7 +102,7 @@ class SequenceModel:
         if a >= n or b >= n:
             return b < n or a < n or b - n == (a - n + 1) % depots
         first, second = orders[a], orders[b]
-        return first.family != second.family or (first.due, a) < (second.due, b)
+        return n <= FREE_ORDERS or first.family != second.family or (first.due, a) < (second.due, b)
 
     def _add_routes(self) -> None:
         """Arcs, setups, times along arcs, and the price of leaving what is agreed."""
@@ -109,6 +113,7 @@ class SequenceModel:
             hinted.update(itertools.pairwise([n + k, *s, n + (k + 1) % len(p.machines)]))
         agreed = p.agreed_links()
         self._cost.append(w.change * len(agreed))
+        may_wait = any(machine.window is not None for machine in p.machines)
         setups: list[list[cp_model.LinearExprT]] = [[] for _ in p.orders]
         for a, b in itertools.permutations(range(nodes), 2):
             if (a, b) not in hinted and not self._wanted(a, b):
@@ -116,18 +121,23 @@ class SequenceModel:
             arc = self._arcs[a, b] = self._bool((a, b) in hinted)
             if b >= n:
                 continue
-            k, before = (a - n, NOBODY) if a >= n else (0, a)
-            setup = p.setup_minutes(k, before, b)
+            k, first = (a - n, True) if a >= n else (0, False)
+            setup = p.setup_minutes(k, NOBODY if first else a, b)
             setups[b].append(setup * arc)
-            link = (NOBODY - k if before == NOBODY else before, b)
+            link = (NOBODY - k if first else a, b)
             self._cost.append((w.setup * setup - w.change * (link in agreed)) * arc)
-            m.add(self._begin[b] >= (p.machines[k].free if a >= n else self._end[a])).only_enforce_if(arc)
+            before = p.machines[k].free if first else self._end[a]
+            m.add(self._begin[b] >= before if may_wait else self._begin[b] == before).only_enforce_if(arc)
         m.add_circuit([(a, b, arc) for (a, b), arc in self._arcs.items()])
         for i, o in enumerate(p.orders):
             m.add(self._end[i] == self._begin[i] + o.minutes + cp_model.LinearExpr.sum(setups[i]))
 
     def _add_window(self, k: int) -> None:
-        """Maintenance of machine k at the first boundary from its window's start on."""
+        """Maintenance of machine k at the first boundary from its window's start on.
+
+        With windows the model may let a machine wait, which no MES does; ``timetable`` then prices the sequence as it
+        would really run.
+        """
         p, m, n = self._problem, self._model, len(self._problem.orders)
         machine = p.machines[k]
         if machine.window is None:
@@ -135,7 +145,7 @@ class SequenceModel:
         start, length = machine.window
         earliest = max(start, machine.free)
         ends = [q.end for q in self._start.placements if q.machine == k and q.begin < start]
-        taken = self._int(start, self._horizon, max(ends, default=earliest) if ends else earliest)
+        taken = self._int(start, self._horizon, max(ends, default=earliest))
         m.add(taken >= start)
         here = [self._bool(self._placed[i].machine == k) for i in range(n)]
         for (a, b), arc in self._arcs.items():
@@ -149,12 +159,10 @@ class SequenceModel:
         self._cost.append(p.weights.boundary * (taken - start))
 
     def _add_lateness(self) -> None:
-        """Soft margin, step and slope of each job order's cost, and the end of the last machine."""
+        """Soft margin, step and slope of each job order's cost."""
         w, m = self._problem.weights, self._model
-        last = self._int(0, self._horizon, max(p.end for p in self._start.placements))
         for i, o in enumerate(self._problem.orders):
             end, hint = self._end[i], self._placed[i].end
-            m.add(last >= end)
             early = o.due - w.margin_minutes
             near = self._int(0, max(0, self._horizon - early), max(0, hint - early))
             m.add(near >= end - early)
@@ -163,4 +171,20 @@ class SequenceModel:
             over = self._int(0, max(0, self._horizon - o.due), max(0, hint - o.due))
             m.add(over >= end - o.due)
             self._cost.extend((w.margin * near, w.late * late, w.tardy * over))
-        self._cost.append(w.balance * last)
+
+    def _add_idling(self) -> None:
+        """Time between the end of each machine's last job order and the last begin on any machine."""
+        p, n = self._problem, len(self._problem.orders)
+        begins = max(q.begin for q in self._start.placements)
+        for k, machine in enumerate(p.machines):
+            sequence = self._start.sequences[k]
+            hint = self._placed[sequence[-1]].end if sequence else machine.free
+            done = self._int(machine.free, self._horizon, hint)
+            idle = self._int(0, self._horizon, max(0, begins - hint))
+            following = n + (k + 1) % len(p.machines)
+            for i in range(n):
+                self._model.add(done <= self._end[i]).only_enforce_if(self._arcs[i, following])
+                self._model.add(idle >= self._begin[i] - done)
+            if (n + k, following) in self._arcs:
+                self._model.add(done <= machine.free).only_enforce_if(self._arcs[n + k, following])
+            self._cost.append(p.weights.idle * idle)

@@ -27,7 +27,7 @@ from lineside_plugins.tasks.schedule.situation import View
 from lineside_plugins.types import Advice, Kind, ModelData, Record, WindowBatch
 
 DEADLINE_S = 300.0
-EFFORT_S = 0.02  # deterministic seconds per unit of effort
+EFFORT_S = 0.01  # deterministic seconds per unit of effort
 Improve = Callable[[Problem, Schedule], Schedule]
 
 
