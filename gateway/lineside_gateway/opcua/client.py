@@ -45,7 +45,7 @@ class LinkStatus:
     equipment: int
     tags: int
     pending: Mapping[tuple[str, str], str]
-    """(equipment_id, tag) -> why it is not delivered."""
+    """(equipment_id, tag) -> why it is not delivered; tags that no task needs are left out."""
     counters: Counters
 
 
@@ -94,7 +94,9 @@ class ServerLink:
     def status(self) -> LinkStatus:
         """How the link stands now."""
         error = "" if self._session.error is None else self._session.error.sentence
-        pending = {(e.id, t): cause for e in self.equipment for t, cause in e.missing.items()} | self._rejected
+        optional = frozenset().union(*(w.optional for w in self.plan.equipment))
+        missing = ((e.id, t, cause) for e in self.equipment for t, cause in e.missing.items())
+        pending = {(e, t): cause for e, t, cause in missing if t not in optional} | self._rejected
         pending |= self._feeds.pending if self._feeds is not None else {}
         counters = self._subscription.counters if self._subscription is not None else Counters()
         return LinkStatus(
@@ -164,11 +166,15 @@ class ServerLink:
         started, wait = time.monotonic(), RETRY_FIRST_S
         while True:
             await subscription.guard(wait)
-            if self.status.pending:
+            if self._is_incomplete(feeds):
                 await self._resolve(connection, subscription, sink)
                 await feeds.open()
             booting = time.monotonic() - started < BOOT_S
             wait = min(2 * wait, RETRY_SOON_S) if booting else RETRY_LATE_S
+
+    def _is_incomplete(self, feeds: Feeds) -> bool:
+        sought = len(self.plan.equipment) > len(self._equipment) or any(e.missing for e in self.equipment)
+        return sought or bool(self._rejected) or bool(feeds.pending)
 
     async def _resolve(self, connection: Connection, subscription: TagSubscription, sink: Sink) -> None:
         """Find what is wanted and subscribe to what is new; a rejected item is listed and the others flow."""

@@ -78,6 +78,9 @@ class Equipment:
     work_center: str = ""
     tags: Mapping[str, TagNode] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    """Tag -> why it is not among ``tags``, optional ones too."""
+    unfit: frozenset[str] = frozenset()
+    """Those of ``missing`` that are there, of a type that the task cannot use."""
 
 
 class Sink(Protocol):

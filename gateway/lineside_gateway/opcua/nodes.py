@@ -33,6 +33,8 @@ class WantedEquipment:
     tags: Mapping[str, str] = field(default_factory=dict)
     numeric: frozenset[str] = frozenset()
     """Tags that a task's window needs as numbers; a node of another type counts as missing."""
+    optional: frozenset[str] = frozenset()
+    """Tags that no task needs; looked for, and not complained about."""
 
 
 async def find(connection: Connection, address: str) -> list[Found]:
@@ -85,10 +87,9 @@ async def resolve(connection: Connection, wanted: Sequence[WantedEquipment]) -> 
             equipment = _equipment(connection, want.entry, root)
             places, missing = await _places(connection, root, equipment.id, want.tags)
             tags = await describer.describe(equipment.id, places)
-            for tag in want.numeric & tags.keys():
-                if tags[tag].data_type is not None and not tags[tag].numeric:
-                    missing[tag] = _not_a_number(tags.pop(tag))
-            out.append(replace(equipment, tags=tags, missing=missing))
+            unfit = {t for t in want.numeric & tags.keys() if tags[t].data_type is not None and not tags[t].numeric}
+            missing |= {t: _not_a_number(tags.pop(t)) for t in sorted(unfit)}
+            out.append(replace(equipment, tags=tags, missing=missing, unfit=frozenset(unfit)))
     return out
 
 

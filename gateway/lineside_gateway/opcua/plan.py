@@ -29,6 +29,7 @@ def plan_servers(settings: Settings, inputs: Mapping[str, Inputs]) -> dict[str, 
     decided by what is found (``Inputs.requires`` and optional channels).
     """
     wanted = wanted_tags(settings, inputs)
+    optional = frozenset(wanted) - needed_tags(settings, inputs)
     numeric = frozenset(c.tag for i in inputs.values() if i.window is not None for c in i.window.channels)
     events = settings.events
     if events is None:
@@ -40,7 +41,8 @@ def plan_servers(settings: Settings, inputs: Mapping[str, Inputs]) -> dict[str, 
         plans[server.name] = ServerPlan(
             server,
             tuple(
-                WantedEquipment(e, {t: e.tags.get(t, settings.tags.get(t, t)) for t in wanted}, numeric) for e in mine
+                WantedEquipment(e, {t: e.tags.get(t, settings.tags.get(t, t)) for t in wanted}, numeric, optional)
+                for e in mine
             ),
             orders if orders is not None and orders.server == server.name else None,
             tuple(_unique(w.acknowledge for t in settings.tasks for w in t.write if w.update_job_orders)),
@@ -59,11 +61,29 @@ def wanted_tags(settings: Settings, inputs: Mapping[str, Inputs]) -> tuple[str, 
     return _unique(tags)
 
 
+def needed_tags(settings: Settings, inputs: Mapping[str, Inputs]) -> frozenset[str]:
+    """Tags without which a bound task does not run, or an effect does not happen."""
+    needed: set[str] = set()
+    for task in settings.tasks:
+        needed.update(written_tags(task))
+        if task.task in inputs:
+            own = inputs[task.task]
+            needed.update(own.requires)
+            needed.update(c.tag for c in (own.window.channels if own.window else ()) if not c.optional)
+    return frozenset(needed)
+
+
 def read_tags(inputs: Inputs) -> list[str]:
     """Tags of the window, the snapshot, the triggers and the equipment records of one task."""
     tags = [c.tag for c in inputs.window.channels] if inputs.window is not None else []
     tags += [*inputs.snapshot, *inputs.trigger.on_change, *inputs.requires]
     return tags + [t for spec in inputs.records for t in spec.tags]
+
+
+def watched_tags(settings: Settings) -> frozenset[str]:
+    """Tags whose every value matters to write-back: what is written, and the counters that acknowledge it."""
+    written = {t for task in settings.tasks for t in written_tags(task)}
+    return frozenset(written | {w.acknowledge for task in settings.tasks for w in task.write if w.acknowledge})
 
 
 def written_tags(task: TaskSettings) -> list[str]:

@@ -92,7 +92,7 @@ class Session:
 
         A server that cannot be reached is waited for, with doubling, jittered waits. The session is closed on exit.
         """
-        wait = self.server.reconnect_min_s
+        attempt = 0
         try:
             while True:
                 started = time.monotonic()
@@ -109,13 +109,17 @@ class Session:
                         logger.exception("session_crashed server=%s", self.server.name)
                     self._note(crash)
                 if time.monotonic() - started > STEADY_S:
-                    wait = self.server.reconnect_min_s
-                if self.state is LinkState.REFUSED:
-                    wait = self.server.reconnect_max_s
-                await asyncio.sleep(wait * self._random.uniform(1 - JITTER, 1 + JITTER))
-                wait = min(2 * wait, self.server.reconnect_max_s)
+                    attempt = 0
+                await asyncio.sleep(self.wait_s(attempt))
+                attempt += 1
         finally:
             self.state = LinkState.CLOSED
+
+    def wait_s(self, attempt: int) -> float:
+        """Wait after failed attempt ``attempt``, from 0: doubling within the settings' bounds, jittered."""
+        low, high = self.server.reconnect_min_s, self.server.reconnect_max_s
+        wait = high if self.state is LinkState.REFUSED else min(low * 2.0 ** min(attempt, 30), high)
+        return wait * self._random.uniform(1 - JITTER, 1 + JITTER)
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:

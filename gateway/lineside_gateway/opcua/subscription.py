@@ -8,7 +8,6 @@ consistent cut through them and its newest SourceTimestamp is a watermark.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +19,8 @@ from asyncua import ua
 from lineside_gateway.errors import ConnectError
 from lineside_gateway.opcua.connection import Connection, chunks
 from lineside_gateway.opcua.delivery import OVERFLOW, Sink, TagNode
-from lineside_gateway.opcua.standard import AttributeIds, Client, StatusCodes
+from lineside_gateway.opcua.publishing import SequenceNumbers, restart_publishing
+from lineside_gateway.opcua.standard import AttributeIds, StatusCodes, UaError
 from lineside_gateway.opcua.values import event_time_us, is_good, number, served_time_us, snapshot, status_of
 from lineside_gateway.settings import Report
 
@@ -32,8 +32,6 @@ SILENCE_KEEP_ALIVES = 3
 SILENCE_MIN_S = 5.0
 """Silence longer than both restarts the publish loop, twice as long reconnects."""
 MAX_NOTIFICATIONS = 10_000
-_LAST_SEQUENCE_NUMBER = 0xFFFF_FFFF
-"""After it follows 1 (OPC UA Part 4, 7.23)."""
 _NO_FILTER = {
     StatusCodes.BadMonitoredItemFilterUnsupported,
     StatusCodes.BadMonitoredItemFilterInvalid,
@@ -53,6 +51,7 @@ class Counters:
     events: int = 0
     overflows: int = 0
     sequence_gaps: int = 0
+    republished: int = 0
     wrong_types: int = 0
     unknown_handles: int = 0
     publish_restarts: int = 0
@@ -84,7 +83,8 @@ class TagSubscription:
         self._columns: dict[int, int] = {}
         self._last_handle = 0
         self._id = 0
-        self._expected = 0
+        self._sequence = SequenceNumbers()
+        self._missing: list[int] = []
         self._silence_s = SILENCE_MIN_S
         self._heard_at = time.monotonic()
         self._restarted = False
@@ -180,6 +180,8 @@ class TagSubscription:
             await asyncio.sleep(min(left, 0.5))
             if self._broken is not None:
                 raise self._broken
+            if self._missing:
+                await self._fetch_missing()
             silent = time.monotonic() - self._heard_at
             name = self._connection.server.name
             if silent > 2 * self._silence_s:
@@ -201,8 +203,16 @@ class TagSubscription:
     def _take(self, result: ua.PublishResult) -> None:
         message = result.NotificationMessage
         notifications = message.NotificationData or []
-        self._check_sequence(int(message.SequenceNumber), bool(notifications))
+        missing = self._sequence.check(int(message.SequenceNumber), has_data=bool(notifications))
+        if missing:
+            self.counters.sequence_gaps += 1
+            self._missing += missing
         self.counters.responses += 1
+        self._take_notifications(notifications)
+        if notifications and not result.MoreNotifications:
+            self._sink.flush(self._connection.server.name, self.watermark_us, self.served_us)
+
+    def _take_notifications(self, notifications: Sequence[object]) -> None:
         for notification in notifications:
             if isinstance(notification, ua.DataChangeNotification):
                 self._take_values(notification.MonitoredItems or [])
@@ -213,15 +223,19 @@ class TagSubscription:
                 raise ConnectError(
                     f"server '{name}' ended the subscription ({notification.Status.name}); connecting again"
                 )
-        if notifications and not result.MoreNotifications:
-            self._sink.flush(self._connection.server.name, self.watermark_us, self.served_us)
 
-    def _check_sequence(self, number_: int, has_data: bool) -> None:
-        """A keep-alive carries the number that the next message will have (OPC UA Part 4, 5.14.1.1)."""
-        if self._expected and number_ != self._expected:
-            self.counters.sequence_gaps += 1
-        if has_data:
-            self._expected = 1 if number_ == _LAST_SEQUENCE_NUMBER else number_ + 1
+    async def _fetch_missing(self) -> None:
+        """Ask for the messages that a gap left out, while the server still keeps them; they arrive late."""
+        missing, self._missing = self._missing, []
+        for number_ in missing:
+            try:
+                message = await self._connection.client.uaclient.session.republish(self._id, number_)
+            except UaError:
+                continue  # no longer kept: counted as a gap and not as republished
+            if message.NotificationData:
+                self.counters.republished += 1
+                self._take_notifications(message.NotificationData)
+                self._sink.flush(self._connection.server.name, self.watermark_us, self.served_us)
 
     def _take_values(self, items: Sequence[ua.MonitoredItemNotification]) -> None:
         columns, counters = self._columns, self.counters
@@ -278,18 +292,3 @@ class TagSubscription:
             item = self._items.get(int(event.ClientHandle))
             if item is not None and item.on_event is not None:
                 item.on_event(list(event.EventFields or []))
-
-
-async def restart_publishing(client: Client) -> None:
-    """Start the publish loop anew.
-
-    After a stall of the server asyncua's loop may wait for ever on a request that was sent before the channel was
-    renewed. The task has no public name; a contract test fails when another asyncua drops it.
-    """
-    session = client.uaclient.session
-    task = session._publish_task  # noqa: SLF001  # see above
-    if task is not None:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    session.ensure_publish_loop()

@@ -67,8 +67,10 @@ def read_settings(
     document = parse(text, os.environ if environment is None else environment, source)
     if not isinstance(document.data, dict):
         raise SettingsError(f"{source}: the file is not a mapping; it starts with 'version: 1'")
+    # Sections that are left out are validated like empty ones, so that their default paths too count from the folder.
+    data: dict[str, Any] = {"gateway": {}, "broker": {}, **document.data}
     try:
-        settings = Settings.model_validate(document.data, context={"folder": folder})
+        settings = Settings.model_validate(data, context={"folder": folder})
     except ValidationError as e:
         raise SettingsProblemsError(source, tuple(_problems(e, document))) from e
     problems = tuple(_reference_problems(settings, document))

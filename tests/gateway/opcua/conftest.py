@@ -144,6 +144,7 @@ class Recorder:
 
     def flush(self, server: str, watermark_us: int, served_us: int) -> None:
         assert server
+        assert served_us > 0
         self.watermarks.append(watermark_us)
 
     def lost(self, server: str) -> None:
