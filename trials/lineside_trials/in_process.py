@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from asyncua import ua
 
-from lineside_gateway.guard.guard import JOB_CONTROL
 from lineside_gateway.guard.write_back import WriteOutcome
 from lineside_gateway.ingest import TagTable
 from lineside_gateway.opcua.delivery import Equipment, TagNode
@@ -32,7 +31,7 @@ def event_record(event: PlantEvent) -> Record:
     return {**asdict(event), "kind": event.kind.value, "time": iso(event.time)}
 
 
-def order_record(order: JobOrder) -> Record:
+def order_record(order: JobOrder, time: str) -> Record:
     """A job order as the gateway reads it from the MES."""
 
     def at(plant_s: float) -> str:
@@ -47,8 +46,9 @@ def order_record(order: JobOrder) -> Record:
         "due": at(order.due_s),
         "priority": order.priority,
         "equipment": order.equipment or "",
+        "equipment_id": order.equipment or "",
         "state": order.state.value,
-        "equipment_id": "",
+        "time": time,
     }
 
 
@@ -61,19 +61,15 @@ class InProcessLink:
     Also the ``PlantWriter`` of write-back: a command reaches the plant as a write to its PLC or MES would.
     """
 
-    def __init__(
-        self,
-        plant: Plant,
-        table: TagTable,
-        tags: Mapping[str, frozenset[str]],
-        on_tag: Callable[[str, str, Scalar], None],
-    ) -> None:
-        """``tags`` are the bound tags by machine; ``on_tag`` hears the counters by which the plant acknowledges."""
+    def __init__(self, plant: Plant, table: TagTable, tags: Mapping[str, frozenset[str]], receiver: str) -> None:
+        """``tags`` are the bound tags by machine, ``receiver`` the name that the MES's counters are reported under."""
         self.plant = plant
         self._table = table
-        self._on_tag = on_tag
+        self._receiver = receiver
+        self.on_tag: Callable[[str, str, Scalar], None] = lambda _equipment, _tag, _value: None
         self._serial: dict[str, str] = {}
         self._rejects = dict.fromkeys(MACHINES, 0)
+        self._orders: list[Record] = []
         self._sampled: dict[str, tuple[list[int], list[str]]] = {}
         self._changing: dict[str, frozenset[str]] = {}
         for machine in MACHINES:
@@ -104,15 +100,17 @@ class InProcessLink:
                 if change.tag in bound:
                     self._table.put(machine, change.tag, change.time, change.value)
                 if change.tag in ACKNOWLEDGES and isinstance(change.value, int):
-                    self._on_tag(machine, change.tag, change.value)
+                    self.on_tag(machine, change.tag, change.value)
         for event in out.events:
             self._table.add_record("events", event_record(event))
         if out.job_orders_changed:
-            self._table.set_records("job_orders", self.job_orders(), time_us(to_s))
+            at_us = time_us(to_s)
+            self._orders = [order_record(o, iso(at_us)) for o in self.plant.job_orders() if o.state in OPEN_STATES]
+            self._table.set_records("job_orders", self._orders, at_us)
 
     def job_orders(self) -> list[Record]:
-        """Orders that are running or still to come, as the MES lists them."""
-        return [order_record(o) for o in self.plant.job_orders() if o.state in OPEN_STATES]
+        """Orders that are running or still to come, as the MES last listed them."""
+        return self._orders
 
     async def kpis(self) -> dict[str, float]:
         """The plant's KPIs so far."""
@@ -127,7 +125,7 @@ class InProcessLink:
         elif tag == "RejectFlag" and value is True:
             if self.plant.reject(equipment_id, self._serial.get(equipment_id, "")):
                 self._rejects[equipment_id] += 1
-                self._on_tag(equipment_id, "RejectsTaken", self._rejects[equipment_id])
+                self.on_tag(equipment_id, "RejectsTaken", self._rejects[equipment_id])
             return WriteOutcome("Good", read_back=False)
         elif tag == "SpeedOverride" and isinstance(value, int | float):
             self.plant.set_speed(equipment_id, float(value))
@@ -141,7 +139,7 @@ class InProcessLink:
         """Set priority and mill of an order; refused when it is running or gone."""
         if not self.plant.update_job_order(job_order_id, priority, equipment_id):
             return WriteOutcome("BadInvalidState", detail=f"job order {job_order_id} is running or has ended")
-        self._on_tag(JOB_CONTROL, "UpdatesTaken", self.plant.updates_taken)
+        self.on_tag(self._receiver, "UpdatesTaken", self.plant.updates_taken)
         return WriteOutcome("Good")
 
 

@@ -18,10 +18,9 @@ from lineside_gateway.opcua.plan import wanted_tags
 from lineside_gateway.runtime.tasks import BoundTask, bind_tasks
 from lineside_gateway.settings import Settings, load_settings
 from lineside_plant import MACHINES, Observe, Plant, external_policy, tags_of
-from lineside_plugins.types import Scalar
 from lineside_trials.arms import Replication
 from lineside_trials.in_process import InProcessLink, equipment_of
-from lineside_trials.lockstep import LockStep, PlantLink, build
+from lineside_trials.lockstep import LockStep, build
 from lineside_workers.runner import Runner
 
 
@@ -76,13 +75,10 @@ def in_lockstep(replication: Replication, advisers: Advisers) -> LockStep:
         warmup_h=replication.warmup_h,
         observe=Observe.FULL,
     )
-    table, tags = TagTable(), advisers.tags
+    table, tags, settings = TagTable(), advisers.tags, advisers.settings
     equipment = equipment_of(tags)
-
-    def link_of(on_tag: Callable[[str, str, Scalar], None]) -> PlantLink:
-        return InProcessLink(plant, table, tags, on_tag)
-
-    loop = build(link_of, table, equipment, advisers.tasks, advisers.runners, line_id=advisers.settings.gateway.id)
+    link = InProcessLink(plant, table, tags, settings.job_control.server if settings.job_control else "")
+    loop = build(link, table, equipment, advisers.tasks, advisers.runners, settings)
     allow_writes(loop.guard, advisers, equipment)
     return loop
 

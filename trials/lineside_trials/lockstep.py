@@ -1,8 +1,9 @@
 """Lineside in lock-step with a plant: the gateway's windows, the installed tasks and the guard, without a wall clock.
 
 Each tick the plant runs ``tick_s`` of event time, all its samples are in the tag table, windows close, the tasks
-answer, and what the guard allows is written before the plant runs on. The plant stands still while Lineside thinks;
-a part gives at least 60 s, two ticks, between the press and the end-of-line check.
+answer, and what the guard allows is written before the plant runs on. The plant stands still while Lineside thinks,
+so an answer comes up to one tick after its window closed; a part spends longer than that between the press and the
+end-of-line check (one grinding cycle and 60 s of conveyor).
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from lineside_gateway.opcua.delivery import Equipment
 from lineside_gateway.runtime.policies import orders_now, policy
 from lineside_gateway.runtime.recommendations import recommendation_record, stream_of
 from lineside_gateway.runtime.tasks import BoundTask
+from lineside_gateway.settings import Settings
 from lineside_plant import PLANT_EPOCH, time_us
 from lineside_plugins.types import Recommendation, Record, Scalar
 from lineside_workers.runner import Runner
 
-TICK_S = 30.0
+TICK_S = 60.0
 BATCH = 4096  # in lock-step everything due in a tick is one batch
 
 _EFFECTS = {Step.WRITTEN: Effect.WRITTEN, Step.READ_BACK: Effect.READ_BACK, Step.ACTED_ON: Effect.ACTED_ON}
@@ -34,6 +36,9 @@ _EFFECTS = {Step.WRITTEN: Effect.WRITTEN, Step.READ_BACK: Effect.READ_BACK, Step
 
 class PlantLink(PlantWriter, Protocol):
     """A plant that runs only when told, whose samples end up in the tag table."""
+
+    on_tag: Callable[[str, str, Scalar], None]
+    """Hears the counters by which the plant acknowledges, and written flags."""
 
     async def advance(self, to_s: float) -> None:
         """Run to plant time ``to_s`` (s); all samples up to then are in the table, all counters were reported."""
@@ -99,26 +104,14 @@ class LockStep:
 
 
 def build(
-    link_of: Callable[[Callable[[str, str, Scalar], None]], PlantLink],
+    link: PlantLink,
     table: TagTable,
     equipment: Sequence[Equipment],
     tasks: Mapping[str, BoundTask],
     runners: Mapping[str, Runner],
-    *,
-    line_id: str,
+    settings: Settings,
 ) -> LockStep:
-    """Put the pieces together.
-
-    ``link_of(on_tag)`` makes the link, which registers its tags in ``table`` and reports acknowledge counters
-    through ``on_tag``.
-    """
-    box: list[LockStep] = []
-
-    def on_tag(equipment_id: str, tag: str, value: Scalar) -> None:
-        if box:
-            box[0].write_back.on_tag(equipment_id, tag, value)
-
-    link = link_of(on_tag)
+    """Put the pieces together over ``link``, whose tags are registered in ``table`` by now."""
     ledger = Ledger()
     ledger.values = table.tally
 
@@ -133,11 +126,13 @@ def build(
         found = table.latest(equipment_id, tag)
         return found.value if found is not None and isinstance(found.value, bool | int | float | str) else None
 
-    guard = Guard([policy(t, equipment, line_id) for t in tasks.values()], current=current,
-                  orders=lambda: orders_now(link.job_orders()))  # fmt: skip
+    line_id, receiver = settings.gateway.id, settings.job_control.server if settings.job_control else ""
+    policies = [policy(t, equipment, line_id, receiver) for t in tasks.values()]
+    guard = Guard(policies, current=current, orders=lambda: orders_now(link.job_orders()))
     write_back = WriteBack(
-        link, clock=lambda: box[0].now, on_step=on_step, settle=guard.settle, latest=current, handshake_s=0.0
+        link, clock=lambda: loop.now, on_step=on_step, settle=guard.settle, latest=current, handshake_s=0.0
     )
+    link.on_tag = write_back.on_tag
     windower = Windower(table, [t.binding(equipment, line_id) for t in tasks.values()], ledger)
-    box.append(LockStep(link, table, tasks, runners, windower, guard, ledger, write_back))
-    return box[0]
+    loop = LockStep(link, table, tasks, runners, windower, guard, ledger, write_back)
+    return loop

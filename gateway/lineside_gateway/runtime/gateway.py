@@ -16,7 +16,7 @@ from lineside_gateway.ingest import TagTable, Windower
 from lineside_gateway.ledger import Effect, Ledger, Outcome
 from lineside_gateway.opcua.client import ServerLink
 from lineside_gateway.opcua.delivery import Equipment
-from lineside_gateway.opcua.plan import plan_servers, written_tags
+from lineside_gateway.opcua.plan import plan_servers, watched_tags
 from lineside_gateway.opcua.security import Pki
 from lineside_gateway.publish import Diagnostics, Fault, HostedServer
 from lineside_gateway.runtime.binder import Binder
@@ -51,12 +51,9 @@ class Gateway:
         self.ledger = Ledger()
         table = TagTable()
         self.ledger.values = table.tally
-        watched = frozenset(t for task in settings.tasks for t in written_tags(task)) | {
-            w.acknowledge for task in settings.tasks for w in task.write if w.acknowledge
-        }
         listeners = Listeners(self._resolved, self._flushed, self._lost, self._counter)
         lateness = {s.name: s.allowed_lateness_s for s in settings.servers}
-        self.feed = Feed(table, lateness, watched, listeners)
+        self.feed = Feed(table, lateness, watched_tags(settings), listeners)
         pki = Pki(settings.gateway.data_dir / "pki", settings.gateway.id)
         plans = plan_servers(settings, {n: t.inputs for n, t in self.found.tasks.items()})
         self.links = [ServerLink(plan, pki) for plan in plans.values()]
