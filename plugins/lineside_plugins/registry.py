@@ -36,8 +36,9 @@ def task_class(name: str) -> type[TaskPlugin[Any]]:
         raise TaskError(f"task '{name}' is not installed; installed: {', '.join(found) or 'none'}{hint}")
     try:
         cls = found[name].load()
-    except ImportError as e:
-        raise TaskError(f"task '{name}' cannot be imported from {found[name].value}: {e}; reinstall it") from e
+    except Exception as e:  # supervision point: importing runs a stranger's code
+        why = f"{type(e).__name__}: {e}"
+        raise TaskError(f"task '{name}' cannot be imported from {found[name].value}: {why}; reinstall it") from e
     if not (isinstance(cls, type) and issubclass(cls, TaskPlugin)):
         raise TaskError(f"task '{name}' ({found[name].value}) is not a subclass of lineside_plugins.TaskPlugin")
     return cls

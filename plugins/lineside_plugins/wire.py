@@ -38,6 +38,8 @@ from lineside_plugins.types import (
 MAGIC = b"LSB1"
 _HEAD = struct.Struct("<4sI")
 _TIME = np.dtype("datetime64[us]")
+# What parsing someone else's bytes can raise; OverflowError from a number such as 1e999, RecursionError from nesting.
+_UNREADABLE = (struct.error, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class WireError(ContractError):
@@ -109,7 +111,7 @@ def decode_batch(data: bytes) -> WindowBatch:
         )
     except WireError:
         raise
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as e:
+    except _UNREADABLE as e:
         raise WireError(f"batch of {len(data)} bytes cannot be read: {e}") from e
 
 
@@ -168,7 +170,7 @@ def decode_results(data: bytes) -> list[Recommendation | None]:
     try:
         rows = json.loads(data)
         return [None if row is None else _result(row) for row in rows]
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except _UNREADABLE as e:
         raise WireError(f"result of {len(data)} bytes cannot be read: {e}") from e
 
 
@@ -251,7 +253,7 @@ def decode_result(data: bytes) -> BatchResult:
             error=str(row["error"]),
             meta=dict(row["meta"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except _UNREADABLE as e:
         raise WireError(f"result of {len(data)} bytes cannot be read: {e}") from e
 
 

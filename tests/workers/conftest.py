@@ -19,6 +19,7 @@ import signal
 import time
 
 import numpy as np
+from pydantic import Field
 
 from lineside_plugins import (
     Advice, Channel, DataType, Inputs, Kind, OutputField, Outputs, Reason, TaskConfig, TaskPlugin, Trigger, WindowSpec,
@@ -26,7 +27,7 @@ from lineside_plugins import (
 
 
 class TinyConfig(TaskConfig):
-    threshold: float = 0.5
+    threshold: float = Field(default=0.5, description="Mean load above which a part is flagged.")
 
 
 class TinyTask(TaskPlugin[TinyConfig]):
@@ -64,6 +65,8 @@ class TinyTask(TaskPlugin[TinyConfig]):
             return None
         if first == -6000:
             ctypes.string_at(0)
+        if not batch.good[i, :, 0].any():
+            return None
         mean = float(np.nanmean(batch.values[i, 2:, 0])) * self.scale
         serial = batch.snapshots[i].get("SerialNo") if batch.snapshots else ""
         value = {"flag": bool(mean > self.config.threshold), "mean": np.float32(mean), "serial_no": serial or ""}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lineside_plugins import Advice, ContractError, DataType, Kind, OutputField, Outputs
+from lineside_plugins.enforcement import RefusedError, check_advice
 from lineside_plugins.wire import Status
 from lineside_workers.device import choose
-from lineside_workers.enforcement import RefusedError, check_advice
 from lineside_workers.errors import DeviceError, ModelError
 from lineside_workers.runner import Runner
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from lineside_plugins import registry
 from lineside_plugins.contract import TaskPlugin
+from lineside_plugins.enforcement import RefusedError, check_advice, check_batch, quality
 from lineside_plugins.synthetic import synthetic_batch
 from lineside_plugins.types import Advice, ContractError, Recommendation, WindowBatch
 from lineside_plugins.wire import BatchResult, Refusal, Status
 from lineside_workers import device as devices
-from lineside_workers.enforcement import RefusedError, check_advice, check_batch, quality
 from lineside_workers.errors import WorkerError
 from lineside_workers.store import ModelStore
 
@@ -199,6 +199,8 @@ class Runner:
         self.counts.update(recommended=spoken, refused=len(refused), silent=windows - spoken - len(refused))
 
     def _warm_up(self) -> None:
+        if self._inputs.window is None and not self._inputs.snapshot:
+            return  # records only: no shapes to warm up, and such a task may remember what it was shown
         for size in WARM_UP_SIZES:
             try:
                 self._plugin.recommend(synthetic_batch(self._inputs, size, seed=0))

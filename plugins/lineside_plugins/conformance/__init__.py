@@ -1,0 +1,1 @@
+"""The checks behind ``lineside_plugins.testing``, which is the public door."""
