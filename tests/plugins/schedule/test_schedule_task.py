@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -194,3 +195,14 @@ def test_a_setup_matrix_that_misses_a_family_is_refused() -> None:
     """Master data that does not fit together is refused at start, with what to give instead."""
     with pytest.raises(TaskError, match="one entry, row and column for each"):
         create("schedule", {"families": ["F0", "F1"]})
+
+
+def test_lines_are_kept_apart(pool: list[dict[str, object]], make_batch: MakeBatch) -> None:
+    """A worker that serves two gateways answers each line's first window, even when both show the same."""
+    task = create("schedule", {"effort": 0})
+    task.load(None, "cpu")
+    answers = [
+        task.recommend(dataclasses.replace(make_batch(pool, BOTH_RUN), equipment_ids=(line,)))[0]
+        for line in ("north", "south", "north")
+    ]
+    assert [a is not None for a in answers] == [True, True, False]

@@ -17,7 +17,7 @@ Sequences = tuple[tuple[str, ...], ...]
 
 @dataclass
 class Memory:
-    """Mutable, owned by one task object and so by one thread. Lost at a restart, and rebuilt within one job order."""
+    """One line's memory, for one task object and so one thread. A restart loses it, one job order rebuilds it."""
 
     config: ScheduleConfig
     cycle_min: list[float] = field(default_factory=list)

@@ -40,7 +40,7 @@ class ScheduleTask(TaskPlugin[ScheduleConfig]):
     def __init__(self, config: ScheduleConfig) -> None:
         """Keep the configuration."""
         super().__init__(config)
-        self._memory = Memory(config)
+        self._memories: dict[str, Memory] = {}
         self._improve: Improve | None = None
 
     def inputs(self) -> Inputs:
@@ -92,13 +92,16 @@ class ScheduleTask(TaskPlugin[ScheduleConfig]):
 
     def recommend(self, batch: WindowBatch) -> Sequence[Advice | None]:
         """A schedule per window; None while nothing has changed that the last one depends on."""
-        return [self._schedule(_utc(batch.end[b]), batch.records[b]) for b in range(len(batch))]
+        return [
+            self._schedule(self._memories.setdefault(line, Memory(self.config)), _utc(end), records)
+            for line, end, records in zip(batch.equipment_ids, batch.end, batch.records, strict=True)
+        ]
 
-    def _schedule(self, now: datetime, records: Mapping[str, tuple[Record, ...]]) -> Advice | None:
+    def _schedule(self, memory: Memory, now: datetime, records: Mapping[str, tuple[Record, ...]]) -> Advice | None:
         view = View.of(now, records)
-        line = self._memory.observe(view)
+        line = memory.observe(view)
         cause, agreed = cause_of(view, self.config), view.agreed(self.config.machines)
-        if not self._memory.needs_schedule(view, cause, agreed):
+        if not memory.needs_schedule(view, cause, agreed):
             return None
         problem, rows = line.problem(view)
         if not problem.orders:
@@ -107,7 +110,7 @@ class ScheduleTask(TaskPlugin[ScheduleConfig]):
         best = self._improve(problem, by_rule) if self._improve is not None else by_rule
         proposal = Proposal(view.now, problem, rows, keep_agreed(problem), rule, by_rule, best)
         names = tuple(tuple(problem.orders[i].id for i in s) for s in best.sequences)
-        self._memory.solved(view, cause, agreed, names)
+        memory.solved(view, cause, agreed, names)
         return write_advice(proposal, self.config)
 
 
