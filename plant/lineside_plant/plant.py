@@ -33,7 +33,7 @@ class Observe(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlantOutput:
-    """Everything since the last drain. ``machines`` has an entry per machine, empty with Observe.NONE."""
+    """Everything since the last drain. ``machines`` has an entry per machine, or none before it is observed."""
 
     machines: dict[str, MachineSamples]
     events: list[PlantEvent]

@@ -217,7 +217,7 @@ _POLICIES: dict[str, Callable[[int], Policy]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """``python -m lineside_plant record``: write recordings of drawn plants; the process's exit code."""
-    parser = argparse.ArgumentParser(prog="lineside_plant record", description=(main.__doc__ or "").split("``: ")[-1])
+    parser = argparse.ArgumentParser(prog="lineside_plant record", description="Write recordings of drawn plants.")
     parser.add_argument("--plants", type=int, default=12, help="how many plants (default 12)")
     parser.add_argument("--hours", type=float, default=672.0, help="plant hours of each, a multiple of 6 (default 672)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first plant; the next ones follow (default 0)")
