@@ -40,12 +40,12 @@ class Plc:
     nodes: dict[str, Any]
     known: set[str] = field(default_factory=lambda: {f"S-{i}" for i in range(100)})
     taken: list[str] = field(default_factory=list)
-    scanning: bool = True
+    scan_s: float = 0.01
 
     async def scan(self) -> None:
         while True:
-            await asyncio.sleep(0.01)
-            if self.scanning and await self.nodes["RejectFlag"].read_value():
+            await asyncio.sleep(self.scan_s)
+            if await self.nodes["RejectFlag"].read_value():
                 serial = await self.nodes["RejectSerialNo"].read_value()
                 if serial in self.known:
                     self.taken.append(serial)
@@ -72,6 +72,7 @@ class OverOpcUa:
         self.log: list[tuple[str, Scalar]] = []
         self.orders: list[JobOrderUpdate] = []
         self.running: set[str] = set()
+        self.pause_s = 0.03  # until the read-back, longer than a scan
         self.before_write: Callable[[], None] = lambda: None
 
     async def write(self, equipment_id: str, tag: str, value: Scalar) -> WriteOutcome:
@@ -82,7 +83,7 @@ class OverOpcUa:
         except ua.UaStatusCodeError as e:
             return WriteOutcome(type(e).__name__)
         self.log.append((tag, value))
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(self.pause_s)
         return WriteOutcome("Good", await node.read_value())
 
     async def update_job_order(self, job_order_id: str, priority: int, equipment_id: str | None) -> WriteOutcome:
@@ -149,7 +150,7 @@ async def plc() -> AsyncIterator[Plc]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def bench(plc: Plc) -> AsyncIterator[Bench]:
-    plc.scanning = True
+    plc.scan_s = 0.01
     plc.taken.clear()
     assert plc.server.bserver is not None
     async with Client(f"opc.tcp://127.0.0.1:{plc.server.bserver.port}/plc") as client:
@@ -198,11 +199,12 @@ async def test_reject_is_written_in_order_and_acknowledged(bench: Bench) -> None
 
 
 async def test_rejects_at_once_do_not_overwrite_each_other(bench: Bench) -> None:
-    """Ten rejects sent at the same moment: the PLC takes each serial number once, in order."""
-    await asyncio.gather(*(bench.write_back.execute(reject(f"k{i}", f"S-{i}")) for i in range(10)))
-    await bench.until("k9", Step.ACTED_ON)
-    assert bench.plc.taken == [f"S-{i}" for i in range(10)]
-    assert [s.key for s in bench.steps if s.step is Step.ACTED_ON] == [f"k{i}" for i in range(10)]
+    """Five rejects sent within one scan of the PLC: it takes each serial number once, in order."""
+    bench.plc.scan_s, bench.writer.pause_s = 0.1, 0.0
+    await asyncio.gather(*(bench.write_back.execute(reject(f"k{i}", f"S-{i}")) for i in range(5)))
+    await bench.until("k4", Step.ACTED_ON)
+    assert bench.plc.taken == [f"S-{i}" for i in range(5)]
+    assert [s.key for s in bench.steps if s.step is Step.ACTED_ON] == [f"k{i}" for i in range(5)]
     assert bench.write_back.waiting == 0
 
 
@@ -308,6 +310,19 @@ async def test_restarted_counter_answers_nothing(bench: Bench) -> None:
     assert bench.write_back.waiting == 1
     bench.write_back.on_tag("B1", "Taken", 4)
     assert bench.told("r")[-1] == "acted_on"
+
+
+async def test_counter_known_before_counts_from_there(bench: Bench) -> None:
+    """A counter that was read before the request, and not reported since, answers with its first rise."""
+    write_back = WriteBack(
+        bench.writer,
+        clock=lambda: NOW,
+        on_step=bench.note,
+        latest=lambda _equipment, tag: 5 if tag == "Taken" else None,
+    )
+    await write_back.execute(decision("c", JobOrderUpdate("JO-1", 1, None), acknowledge="Taken", equipment="C1"))
+    write_back.on_tag("C1", "Taken", 6)
+    assert bench.told("c")[-1] == "acted_on"
 
 
 async def test_refused_decision_cannot_be_executed(bench: Bench) -> None:
