@@ -6,7 +6,7 @@ scikit-learn's ``predict`` costs about a millisecond per call whatever the batch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,6 +35,13 @@ class TreeEnsemble:
     roots: NDArray[np.int64]
     base: Floats
     depth: int
+    _column: NDArray[np.intp] = field(init=False, repr=False, compare=False)
+    _child: NDArray[np.intp] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Lay out what a walk reads: each feature stands twice in a row, missing as +inf, then as -inf."""
+        object.__setattr__(self, "_column", (2 * self.feature + self.missing_left).astype(np.intp))
+        object.__setattr__(self, "_child", np.stack([self.right, self.left], axis=1).astype(np.intp).reshape(-1))
 
     @classmethod
     def from_gradient_boosting(cls, model: Any) -> TreeEnsemble:
@@ -116,23 +123,24 @@ class TreeEnsemble:
         at, shares = self._walk(np.asarray(rows, dtype=np.float64), explain=True)
         return self.base[0] + self.value.take(at).sum(axis=1), shares
 
-    def _walk(self, x: Floats, *, explain: bool) -> tuple[NDArray[np.int64], Floats]:
+    def _walk(self, x: Floats, *, explain: bool) -> tuple[NDArray[np.intp], Floats]:
         r, f = x.shape
-        flat = np.ascontiguousarray(x).reshape(-1)
-        missing = bool(np.isnan(flat).any())
-        row = (np.arange(r) * f)[:, None]
-        at = np.broadcast_to(self.roots, (r, len(self.roots)))
+        twice = np.empty((r, f, 2))
+        missing = np.isnan(x)
+        twice[:, :, 0] = np.where(missing, np.inf, x)
+        twice[:, :, 1] = np.where(missing, -np.inf, x)
+        flat = twice.reshape(-1)
+        row = (np.arange(r) * (2 * f))[:, None]
+        at = np.repeat(self.roots[None], r, axis=0)
         shares = np.zeros(r * f)
         for _ in range(self.depth):
-            cell = row + self.feature.take(at)
-            seen = flat.take(cell)
-            go_left = seen <= self.threshold.take(at)
-            if missing:
-                go_left |= np.isnan(seen) & self.missing_left.take(at)
-            nxt = np.where(go_left, self.left.take(at), self.right.take(at))
+            cell = self._column.take(at)
+            cell += row
+            go_left = flat.take(cell) <= self.threshold.take(at)
+            nxt = self._child.take(2 * at + go_left)
             if explain:
                 change = self.value.take(nxt) - self.value.take(at)
-                shares += np.bincount(cell.reshape(-1), change.reshape(-1), minlength=r * f)
+                shares += np.bincount((cell >> 1).reshape(-1), change.reshape(-1), minlength=r * f)
             at = nxt
         return at, shares.reshape(r, f)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside_plugins.learning.trees import TreeEnsemble, sigmoid
+from lineside_plugins.learning.trees import TreeEnsemble
 from lineside_plugins.tasks.maintenance import features as f
 from lineside_plugins.tasks.maintenance import survival
 from lineside_plugins.tasks.maintenance.config import MaintenanceConfig
@@ -70,33 +70,27 @@ class Advisor:
         records: Sequence[Mapping[str, tuple[Record, ...]]] = batch.records or ({},) * len(batch)
         renewed = np.array([_last_renewal(r.get("events", ())) for r in records], dtype=np.float64)
         age_s = np.where(renewed <= end_s, end_s - renewed, np.nan)
-        lags = self.rule.lags
-        x = f.features(values, end_s, age_s, self.compensation, period_s=batch.period_s, lags=lags)
+        x = f.features(values, end_s, age_s, self.compensation, period_s=batch.period_s, lags=self.rule.lags)
+        b, looks, width = x.shape
+        curve = survival.curve(self.hazards.hazard(x.reshape(b * looks, width)))
+        p = survival.failure_probability(curve).reshape(b, looks)
         now = x[:, 0]
-        curve = survival.curve(self.hazards.hazard(now))
-        p_now = survival.failure_probability(curve)
-        lasting = np.minimum(p_now, self._earlier(x))
-        low, high = interval(curve, self.rule)
-        median = survival.quantile(curve, 0.5)
-        bearing = sigmoid(self.modes.margin(now))
+        life = lives(curve[::looks], self.rule)
+        flag = (p.min(axis=1) > self.threshold) & ~(age_s < 3600.0 * self.config.min_age_h)
+        telling = np.flatnonzero(p[:, 0] > WORTH_EXPLAINING)
+        modes = self._modes(now, p[:, 0], telling)
+        reasons = dict(zip(telling.tolist(), self._reasons(now[telling]), strict=True))
+        seen = now[:, RUNNING_SHARE] * values.shape[1] >= CELLS_NEEDED - 0.5
         state = values[:, -1, f.STATE]
-        explained = np.flatnonzero(p_now > WORTH_EXPLAINING)
-        reasons = dict(zip(explained.tolist(), self._reasons(now[explained]), strict=True))
-        drifting = (self.drift.margin(now) > 0.0) & (p_now < self.threshold)
         out: list[Advice | None] = []
-        for b in range(len(batch)):
-            if state[b] == f.FAILED:
-                out.append(_failed(end_s[b]))
-                continue
-            if state[b] == f.MAINTAINED or not now[b, RUNNING_SHARE] * values.shape[1] >= CELLS_NEEDED - 0.5:
+        for i in range(b):
+            found = _Finding(float(end_s[i]), bool(flag[i]), float(p[i, 0]), _three(life[i]), modes[i])
+            if state[i] == f.FAILED:
+                out.append(_standing(found, failed=_failed(records[i].get("events", ()))))
+            elif state[i] == f.MAINTAINED or not seen[i]:
                 out.append(None)
-                continue
-            young = age_s[b] < 3600.0 * self.config.min_age_h
-            flag = bool(lasting[b] > self.threshold) and not young
-            life = (float(median[b]), float(min(low[b], median[b])), float(max(high[b], median[b])))
-            mode = _mode(float(p_now[b]), float(bearing[b]), drifting=bool(drifting[b]))
-            found = _Finding(float(end_s[b]), flag, float(p_now[b]), life, mode)
-            out.append(_advice(found, self.threshold, reasons.get(b, (NO_SIGN,))))
+            else:
+                out.append(_advice(found, self.threshold, reasons.get(i, (NO_SIGN,))))
         return out
 
     @property
@@ -104,14 +98,14 @@ class Advisor:
         """The configured threshold, else the tuned one."""
         return self.rule.threshold if self.config.threshold is None else self.config.threshold
 
-    def _earlier(self, x: Floats) -> Floats:
-        """The least failure probability (B,) that the earlier looks would have given."""
-        b, looks, width = x.shape
-        if looks == 1:
-            return np.ones(b)
-        hazard = self.hazards.hazard(x[:, 1:].reshape(-1, width), survival.DECISION_INTERVALS)
-        p = survival.failure_probability(survival.curve(hazard))
-        return np.asarray(p.reshape(b, looks - 1).min(axis=1))
+    def _modes(self, x: Floats, p: Floats, telling: NDArray[np.intp]) -> list[str]:
+        """What is likely wrong with each machine; a drifting sensor is named as long as nothing is to be done."""
+        modes = ["none"] * len(x)
+        for i, bearing in zip(telling.tolist(), self.modes.margin(x[telling]).tolist(), strict=True):
+            modes[i] = "bearing" if bearing > 0.0 else "lubrication"
+        for i in np.flatnonzero((self.drift.margin(x) > 0.0) & (p < self.threshold)).tolist():
+            modes[i] = "sensor_drift"
+        return modes
 
     def _reasons(self, x: Floats) -> list[tuple[Reason, ...]]:
         if not len(x):
@@ -136,12 +130,14 @@ def read_rule(config: Mapping[str, object]) -> Rule:
     )
 
 
-def interval(curve: Floats, rule: Rule) -> tuple[Floats, Floats]:
-    """Conformal 90 % interval of remaining life (R,), (R,) in h, between 0 and the cap."""
-    low = np.log1p(survival.quantile(curve, 0.05)) - rule.low_margin
-    high = np.log1p(survival.quantile(curve, 0.95)) + rule.high_margin
-    cap = survival.RUL_CAP_H
-    return np.clip(np.expm1(low), 0.0, cap), np.clip(np.expm1(high), 0.0, cap)
+def lives(curve: Floats, rule: Rule) -> Floats:
+    """Remaining life (R, 3) in h: median, and the conformal 90 % interval around it, between 0 and the cap."""
+    found = np.log1p(survival.quantile(curve, np.array([0.5, 0.05, 0.95])))
+    found += np.array([0.0, -rule.low_margin, rule.high_margin])
+    out = np.clip(np.expm1(found), 0.0, survival.RUL_CAP_H)
+    out[:, 1] = np.minimum(out[:, 1], out[:, 0])
+    out[:, 2] = np.maximum(out[:, 2], out[:, 0])
+    return np.asarray(out)
 
 
 def _last_renewal(events: Sequence[Record]) -> float:
@@ -149,12 +145,14 @@ def _last_renewal(events: Sequence[Record]) -> float:
     return max(times, default=float("nan"))
 
 
-def _mode(p: float, bearing: float, *, drifting: bool) -> str:
-    if drifting:
-        return "sensor_drift"
-    if p <= WORTH_EXPLAINING:
-        return "none"
-    return "bearing" if bearing > 0.5 else "lubrication"
+def _failed(events: Sequence[Record]) -> bool:
+    """Whether the newest event is a failure; a machine that stands still without one has broken its tool."""
+    return bool(events) and events[-1].get("kind") == "failure"
+
+
+def _three(life: Floats) -> tuple[float, float, float]:
+    median, low, high = life.tolist()
+    return median, low, high
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +180,15 @@ class _Finding:
         }
 
 
-def _failed(end_s: float) -> Advice:
-    value = _Finding(end_s, flag=False, p=1.0, life=(0.0, 0.0, 0.0), mode="none").value(DeviceHealth.FAILURE)
-    return Advice(value, 1.0, (0.0, 0.0), (Reason("State", 1.0, "the machine has failed and is under repair"),))
+def _standing(found: _Finding, *, failed: bool) -> Advice:
+    """A machine that stands still with a fault: nothing to ask for, the crew is on its way."""
+    if failed:
+        found = _Finding(found.end_s, flag=False, p=1.0, life=(0.0, 0.0, 0.0), mode="none")
+        reason = Reason("State", 1.0, "the machine has failed and is under repair")
+    else:
+        found = replace(found, flag=False)
+        reason = Reason("State", 1.0, "the machine stands still with a fault that ends no life, such as a broken tool")
+    return Advice(found.value(DeviceHealth.FAILURE), found.p if failed else 1.0 - found.p, found.life[1:], (reason,))
 
 
 def _advice(found: _Finding, threshold: float, reasons: tuple[Reason, ...]) -> Advice:

@@ -180,21 +180,21 @@ def fit_compensation(found: Sequence[Machine], *, block: int = 96, ridge: float 
 
     Each block's own mean is taken out first, so that wear, mounting and drift, which change slowly, do not enter.
     """
-    gram = np.zeros((f.COVARIATES, f.COVARIATES))
-    cross = np.zeros((f.COVARIATES, len(f.SIGNALS)))
+    gram = np.zeros((2, f.COVARIATES, f.COVARIATES))
+    cross = np.zeros((2, f.COVARIATES, len(f.SIGNALS)))
     for machine in found:
         values, end = machine.cells[None], machine.end_s[-1:]
+        kind = int(f.with_tool(values)[0])
         x, y = f.covariates(values, end, f.PERIOD_S)[0], f.signals(values)[0]
         started = np.array([life.start_s for life in machine.lives])
-        life = np.searchsorted(started, machine.end_s, side="left")
-        group = life * 100_000 + np.arange(len(x)) // block
+        group = np.searchsorted(started, machine.end_s, side="left") * 100_000 + np.arange(len(x)) // block
         running = np.isfinite(y).all(axis=1) & (machine.cells[:, f.STATE] == f.RUNNING)
         for g in np.unique(group[running]):
             at = np.flatnonzero(running & (group == g))
             if len(at) < 8:
                 continue
             dx, dy = x[at] - x[at].mean(axis=0), y[at] - y[at].mean(axis=0)
-            gram += dx.T @ dx
-            cross += dx.T @ dy
-    scale = ridge * np.trace(gram) / len(gram)
-    return f.Compensation(np.linalg.solve(gram + scale * np.eye(len(gram)), cross))
+            gram[kind] += dx.T @ dx
+            cross[kind] += dx.T @ dy
+    scale = ridge * np.trace(gram, axis1=1, axis2=2) / f.COVARIATES + 1e-9
+    return f.Compensation(np.linalg.solve(gram + scale[:, None, None] * np.eye(f.COVARIATES), cross))

@@ -28,13 +28,16 @@ SIGNALS = ("vibration", "kurtosis", "temperature")
 HORIZONS_H = (1.0, 4.0, 12.0, 24.0, 48.0)
 EARLY_CELLS = 24  # the first 6 running hours in view since renewal: this mounting's own level
 RECENT_H = 4.0
-COVARIATES = 2 * (FAMILIES + 6)
-LAST_HOURS_COLD = 4  # cells over which a recent stop still cools the spindle
+COVARIATES = FAMILIES + 6
+COLD_CELLS = 4  # over which a recent stop still cools the spindle
 
 
 @dataclass(frozen=True, slots=True)
 class Compensation:
-    """Linear model of the healthy signals: ``coefficients`` (COVARIATES, 3) in log mm/s, kurtosis, degC."""
+    """Linear model of the healthy signals in log mm/s, kurtosis and degC.
+
+    ``coefficients`` (2, COVARIATES, 3): machines without a tool, then machines with one.
+    """
 
     coefficients: Floats
 
@@ -74,36 +77,35 @@ def usable_cells(values: NDArray[np.floating[Any]], age_s: Floats, period_s: flo
     return mask
 
 
-def covariates(values: NDArray[np.floating[Any]], end_s: Floats, period_s: float) -> Floats:
-    """What explains a healthy signal, (B, T, COVARIATES); ``end_s`` (B,) is the window's end, Unix seconds UTC.
+def with_tool(values: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
+    """1 where a machine of ``values`` (B, T, C) counts parts of a tool, else 0, (B,)."""
+    counted: Mask = np.isfinite(values[:, :, TOOL]).any(axis=1)
+    return counted.astype(np.intp)
 
-    The same columns twice, once for machines with a tool and once for those without, zero for the other kind.
-    """
+
+def covariates(values: NDArray[np.floating[Any]], end_s: Floats, period_s: float) -> Floats:
+    """What explains a healthy signal, (B, T, COVARIATES); ``end_s`` (B,) is the window's end, Unix seconds UTC."""
     b, t, _ = values.shape
-    mill = np.isfinite(values[:, :, TOOL]).any(axis=1)
     hour = ((end_s[:, None] - period_s * (np.arange(t)[::-1] + 0.5)) % 86_400.0) * (2 * np.pi / 86_400.0)
     stopped = np.cumsum(values[:, :, STATE] != RUNNING, axis=1)
     recent = stopped.copy()
-    recent[:, LAST_HOURS_COLD:] -= stopped[:, :-LAST_HOURS_COLD]
-    half = np.zeros((b, t, COVARIATES // 2))
-    half[:, :, :FAMILIES] = values[:, :, FAMILY, None] == np.arange(FAMILIES)
-    power = np.log(np.maximum(np.nan_to_num(values[:, :, POWER], nan=1.0), 0.1))
-    half[:, :, FAMILIES] = power
-    half[:, :, FAMILIES + 1] = power**2
-    half[:, :, FAMILIES + 2] = np.nan_to_num(values[:, :, TOOL]) / 100.0
-    half[:, :, FAMILIES + 3] = np.sin(hour)
-    half[:, :, FAMILIES + 4] = np.cos(hour)
-    half[:, :, FAMILIES + 5] = recent / LAST_HOURS_COLD
-    out = np.zeros((b, t, COVARIATES))
-    out[mill, :, : COVARIATES // 2] = half[mill]
-    out[~mill, :, COVARIATES // 2 :] = half[~mill]
-    return out
+    recent[:, COLD_CELLS:] -= stopped[:, :-COLD_CELLS]
+    power = np.log(np.fmax(values[:, :, POWER], 0.1))
+    out = np.empty((b, COVARIATES, t))
+    np.equal(values[:, None, :, FAMILY], np.arange(FAMILIES)[:, None], out=out[:, :FAMILIES], casting="unsafe")
+    out[:, FAMILIES] = power
+    out[:, FAMILIES + 1] = power**2
+    out[:, FAMILIES + 2] = np.fmax(values[:, :, TOOL], 0.0) / 100.0
+    out[:, FAMILIES + 3] = np.sin(hour)
+    out[:, FAMILIES + 4] = np.cos(hour)
+    out[:, FAMILIES + 5] = recent / COLD_CELLS
+    return out.transpose(0, 2, 1)
 
 
 def signals(values: NDArray[np.floating[Any]]) -> Floats:
     """Log vibration, kurtosis and temperature (B, T, 3)."""
     out = np.array(values[:, :, :POWER], dtype=np.float64)
-    out[:, :, VIBRATION] = np.log(np.maximum(np.nan_to_num(out[:, :, VIBRATION], nan=1.0), 1e-3))
+    out[:, :, VIBRATION] = np.log(np.fmax(out[:, :, VIBRATION], 1e-3))
     return out
 
 
@@ -122,7 +124,8 @@ def features(
     """
     b, t, _ = values.shape
     mask = usable_cells(values, age_s, period_s)
-    clean = signals(values) - covariates(values, end_s, period_s) @ compensation.coefficients
+    mill = with_tool(values)
+    clean = signals(values) - covariates(values, end_s, period_s) @ compensation.coefficients[mill]
     clean = np.where(mask[:, :, None], clean, 0.0)
     from_end = np.arange(t)[::-1]
     spans = [(from_end >= lag) & (from_end < lag + h * 3600.0 / period_s) for lag in lags for h in HORIZONS_H]
@@ -138,9 +141,8 @@ def features(
     variance = squares / np.maximum(count[:, :, half_day], 1) - mean[:, :, half_day, 0] ** 2
     age_h = (age_s[:, None] - period_s * np.asarray(lags)) / 3600.0
     power = _mean(np.where(mask, values[:, :, POWER], 0.0), weights, count)[:, :, half_day]
-    mill = np.broadcast_to(np.isfinite(values[:, :, TOOL]).any(axis=1)[:, None], age_h.shape)
     share = count[:, :, -1] / np.minimum(t - np.asarray(lags), 48 * 3600.0 / period_s)
-    tail = [np.sqrt(np.maximum(variance, 0.0)), age_h, share, power, mill]
+    tail = [np.sqrt(np.maximum(variance, 0.0)), age_h, share, power, np.broadcast_to(mill[:, None], age_h.shape)]
     return np.concatenate(
         [mean.reshape(b, len(lags), -1), recent - level[:, None], mean[:, :, 2] - mean[:, :, 4], np.stack(tail, -1)],
         axis=-1,

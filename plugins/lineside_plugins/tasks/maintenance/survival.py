@@ -49,21 +49,23 @@ def failure_probability(survival: Floats, horizon_h: float = HORIZON_H) -> Float
     return out
 
 
-def quantile(survival: Floats, level: float) -> Floats:
-    """Time (R,) in h by which a share ``level`` has failed; the last interval's hazard goes on until the cap."""
+def quantile(survival: Floats, level: float | Floats) -> Floats:
+    """Time in h by which a share ``level`` has failed; the last interval's hazard goes on until the cap.
+
+    (R,) for one level, (R, Q) for Q levels.
+    """
+    levels = np.atleast_1d(np.asarray(level, dtype=np.float64))
     log_s = np.log(np.maximum(survival, 1e-9))
-    edges = np.array(EDGES_H)
-    last = (log_s[:, -1] - log_s[:, -2]) / (edges[-1] - edges[-2])
-    beyond = log_s[:, -1] + last * (RUL_CAP_H - edges[-1])
-    log_s = np.concatenate([log_s, beyond[:, None]], axis=1)
-    edges = np.append(edges, RUL_CAP_H)
-    wanted = np.log(1.0 - level)
-    k = np.clip((log_s > wanted).sum(axis=1), 1, len(edges) - 1)
-    rows = np.arange(len(log_s))
+    edges = np.array([*EDGES_H, RUL_CAP_H])
+    last = (log_s[:, -1] - log_s[:, -2]) / (EDGES_H[-1] - EDGES_H[-2])
+    log_s = np.concatenate([log_s, (log_s[:, -1] + last * (RUL_CAP_H - EDGES_H[-1]))[:, None]], axis=1)
+    wanted = np.log(1.0 - levels)
+    k = np.clip((log_s[:, :, None] > wanted).sum(axis=1), 1, len(edges) - 1)
+    rows = np.arange(len(log_s))[:, None]
     before, after = log_s[rows, k - 1], log_s[rows, k]
     share = np.clip((before - wanted) / np.maximum(before - after, 1e-12), 0.0, 1.0)
     out: Floats = edges[k - 1] + share * (edges[k] - edges[k - 1])
-    return out
+    return out if np.ndim(level) else out[:, 0]
 
 
 def negative_log_likelihood(hazard: Floats, at_risk: Floats, event: Floats) -> float:

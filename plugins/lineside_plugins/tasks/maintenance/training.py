@@ -19,7 +19,7 @@ from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.learning.trees import Tensors, TreeEnsemble
 from lineside_plugins.tasks.maintenance import decision, survival
 from lineside_plugins.tasks.maintenance import features as f
-from lineside_plugins.tasks.maintenance.advisor import Advisor, interval
+from lineside_plugins.tasks.maintenance.advisor import Advisor, lives
 from lineside_plugins.tasks.maintenance.config import MaintenanceConfig
 from lineside_plugins.tasks.maintenance.dataset import Rows, fit_compensation, machines, rows
 from lineside_plugins.tasks.maintenance.hazards import Hazards, HazardTrees, expand
@@ -137,7 +137,7 @@ def _finding(fitting: Rows, label: NDArray[np.int64], late: NDArray[np.bool_], s
     """What the crew will find, from the last hours of lives somebody looked into."""
     used = late & (label >= 0)
     model = HistGradientBoostingClassifier(
-        max_iter=40, max_leaf_nodes=8, min_samples_leaf=60, l2_regularization=5.0, random_state=seed
+        max_iter=40, max_leaf_nodes=8, max_depth=4, min_samples_leaf=60, l2_regularization=5.0, random_state=seed
     )
     return TreeEnsemble.from_gradient_boosting(model.fit(fitting.x[used, 0], label[used]))
 
@@ -202,8 +202,8 @@ def _life_measures(advisor: Advisor, judged: Rows) -> dict[str, object]:
     ended = judged.failed
     curve = survival.curve(advisor.hazards.hazard(judged.x[:, 0]))[ended]
     truth = np.minimum(judged.until_h, survival.RUL_CAP_H)[ended]
-    low, high = interval(curve, advisor.rule)
-    error = np.abs(survival.quantile(curve, 0.5) - truth)
+    median, low, high = lives(curve, advisor.rule).T
+    error = np.abs(median - truth)
     inside = (truth >= low) & (truth <= high)
     near = truth <= 2 * survival.HORIZON_H
     units, near_units = judged.unit[ended], judged.unit[ended][near]

@@ -26,6 +26,7 @@ FAMILIES = 4
 INSPECTED = 8  # most recent inspected parts that are looked at
 CURVE = 256
 BINS = 32  # of the force curve, for the trees
+SCALE_KN = 10.0  # brings what is left of a force curve to about one
 DAY_S = 86_400.0
 
 NAMES = (
@@ -187,7 +188,8 @@ def curve_rows(curves: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     slow = (
         total[:, 2 * width :] - np.concatenate([np.zeros((len(curves), 1)), total[:, : -2 * width - 1]], axis=1)
     ) / (2 * width + 1)
-    return np.clip((curves - slow[:, :CURVE]) / 10.0, -4.0, 4.0).astype(np.float32)
+    out: NDArray[np.float32] = np.clip((curves - slow[:, :CURVE]) / SCALE_KN, -4.0, 4.0).astype(np.float32)
+    return out
 
 
 def curve_features(curves: NDArray[np.floating[Any]]) -> Floats:

@@ -43,12 +43,12 @@ from lineside_plugins.types import ModelData
 
 Floats: TypeAlias = NDArray[np.float64]
 PER_MILL_TRAIN, PER_MILL_JUDGE = 2500, 6000
-CURVES = 60_000  # training curves at most; all porous ones are among them
+CURVES = 30_000  # training curves at most; all porous ones are among them
 COPIES = 4  # of a porous curve, each shifted along the stroke, for the signature sits elsewhere in every plant
 SHIFT = 10  # points
-MEAN_TREES = {"learning_rate": 0.08, "max_iter": 150, "max_leaf_nodes": 24, "min_samples_leaf": 60}
-VARIANCE_TREES = {"learning_rate": 0.08, "max_iter": 60, "max_leaf_nodes": 8, "min_samples_leaf": 400}
-CURVE_TREES = {"learning_rate": 0.08, "max_iter": 150, "max_leaf_nodes": 12, "min_samples_leaf": 40}
+MEAN_TREES = {"learning_rate": 0.08, "max_iter": 120, "max_leaf_nodes": 24, "max_depth": 6, "min_samples_leaf": 60}
+VARIANCE_TREES = {"learning_rate": 0.08, "max_iter": 60, "max_leaf_nodes": 8, "max_depth": 4, "min_samples_leaf": 400}
+CURVE_TREES = {"learning_rate": 0.08, "max_iter": 150, "max_leaf_nodes": 12, "max_depth": 6, "min_samples_leaf": 40}
 
 
 def fit(train: Sequence[Recording], validation: Sequence[Recording], *, seed: int, device: str) -> TrainedModel:
@@ -198,7 +198,7 @@ def _porosity_network(
         [torch.from_numpy(f.curve_rows(x)), torch.from_numpy(y).float(), torch.from_numpy(w).float()]
         for x, y, w in ((curves, label, weight), (judging.x[kept], judging.bad[kept], rate))
     )
-    plan = network.Schedule(epochs=14, batch=256, patience=5)
+    plan = network.Schedule(epochs=12, batch=256, patience=5)
     network.train(model, data, held_out, weighted_loss, seed=seed, schedule=plan)
     return NetworkPorosity(model, device)
 
