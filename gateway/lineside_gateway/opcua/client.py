@@ -57,6 +57,7 @@ class ServerLink:
         self.name = plan.server.name
         self._session = Session(plan.server, pki, jitter)
         self._connection: Connection | None = None
+        self._ready = False
         self._subscription: TagSubscription | None = None
         self._feeds: Feeds | None = None
         self._equipment: dict[str, Equipment] = {}
@@ -70,7 +71,7 @@ class ServerLink:
             try:
                 await self._serve(connection, sink)
             finally:
-                self._connection = None
+                self._connection, self._ready = None, False
                 sink.lost(self.name)
 
         await self._session.run(serve)
@@ -78,7 +79,7 @@ class ServerLink:
     @property
     def connected(self) -> bool:
         """True while a session stands and its tags have been asked for."""
-        return self._connection is not None
+        return self._ready
 
     @property
     def namespaces(self) -> Namespaces:
@@ -158,11 +159,12 @@ class ServerLink:
         self._subscription = subscription
         self._watched, self._rejected = set(), {}
         await subscription.open()
+        self._connection = connection
         feeds = Feeds(connection, subscription, self.plan, sink)
         self._feeds = feeds
         await self._resolve(connection, subscription, sink)
         await feeds.open()
-        self._connection = connection
+        self._ready = True
         started, wait = time.monotonic(), RETRY_FIRST_S
         while True:
             await subscription.guard(wait)

@@ -31,8 +31,11 @@ async def event_item(connection: Connection, settings: EventSettings, take: Call
     names = await _field_names(connection, settings)
     if not names:
         wanted = ", ".join(settings.fields.values())
-        kind = f"event type '{settings.type}'" if settings.type else "no event type"
-        raise NodeError(f"{kind} of server '{connection.server.name}' has the fields {wanted}; set events.fields")
+        kind = f"'{settings.type}' " if settings.type else ""
+        raise NodeError(
+            f"server '{connection.server.name}' has no event type {kind}with any of the fields {wanted}; "
+            "set events.type and events.fields"
+        )
     clauses = [_clause(ua.QualifiedName("Time", ua.UInt16(0))), *(_clause(n) for n in names.values())]
     event_filter = ua.EventFilter()
     event_filter.SelectClauses = clauses

@@ -63,10 +63,11 @@ class Feeds:
             self.pending.pop(self._key(JOB_ORDERS), None)
             self._sink.records(JOB_ORDERS, records, event_time_us(dv))
 
+        self.orders = orders  # before the list is asked for: whoever receives it may answer with an Update
         code = (await self._subscription.watch([Item(orders.list_node, on_value=take, queue_size=1)]))[0]
         if not code.is_good():
+            self.orders = None
             raise JobControlError(f"server '{self._plan.server.name}' does not monitor JobOrderList: {code.name}")
-        self.orders = orders
         await self._open_counters(orders, (*self._plan.job_tags, *settings.counters))
 
     async def _open_counters(self, orders: JobControl, names: tuple[str, ...]) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
-from collections.abc import AsyncIterator, Callable
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from lineside_gateway.opcua.client import ServerLink
 from lineside_gateway.opcua.nodes import WantedEquipment
 from lineside_gateway.opcua.plan import ServerPlan
 from lineside_gateway.opcua.security import Pki
-from lineside_gateway.settings import EquipmentSettings, ServerSettings
+from lineside_gateway.settings import EquipmentSettings, ServerSettings, Settings, read_settings
 from lineside_plant.servers.endpoint import Endpoint
 
 EPOCH = datetime(2026, 1, 5, 6, tzinfo=UTC)
@@ -226,3 +230,25 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 @pytest.fixture
 def new_recorder() -> Callable[[], Recorder]:
     return Recorder
+
+
+@pytest.fixture(scope="session")
+def plant() -> Iterator[dict[str, str]]:
+    """RefPlant as a process of its own, 300 times as fast as life; gives endpoint URLs by server name."""
+    command = [sys.executable, "-m", "lineside_plant", "serve", "--port", "0", "--speed", "300", "--die-with-parent"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            endpoints: dict[str, str] = json.loads(process.stdout.readline())["endpoints"]
+            yield endpoints
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+@pytest.fixture
+def refplant(plant: dict[str, str]) -> Settings:
+    """The settings that the package ships for RefPlant, pointed at the running one."""
+    text = (resources.files("lineside_gateway") / "demo" / "refplant.yaml").read_text(encoding="utf-8")
+    ports = {f"PLANT_{name}": url.rpartition(":")[2] for name, url in plant.items()}
+    return read_settings(text, environment=ports)

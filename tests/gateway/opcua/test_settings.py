@@ -99,7 +99,9 @@ def test_a_name_twice():
 
 def test_environment_variables_are_filled_in_and_typed():
     """${X} and ${X:-default} work in any scalar; a number from the environment is a number."""
-    text = SHORTEST.replace("127.0.0.1:4841", "${HOST}:${PORT:-4841}").replace('4841}"', '4841", queue_size: "${Q}"}')
+    text = SHORTEST.replace("127.0.0.1:4841", "${HOST}:${PORT:-4841}").replace(
+        "name: A1", 'name: A1, queue_size: "${Q}"'
+    )
     settings = read_settings(text, environment={"HOST": "plc", "Q": "7"})
     assert settings.servers[0].url == "opc.tcp://plc:4841"
     assert settings.servers[0].queue_size == 7
