@@ -46,8 +46,8 @@ class EventSource:
         for emitter in (standard(ObjectIds.Server), *emitters):
             self._generators.append(await endpoint.server.get_event_generator(type_node, emitter))
 
-    async def emit(self, event: PlantEvent, shift_us: int = 0) -> None:
-        """Send ``event`` to whoever subscribes; its Time is plant time moved by ``shift_us``, the PLC's clock error."""
+    async def emit(self, event: PlantEvent) -> None:
+        """Send ``event`` to whoever subscribes; its Time is plant time."""
         for generator in self._generators:
             fields = generator.event
             fields.Kind = str(event.kind)
@@ -62,4 +62,4 @@ class EventSource:
             message = " ".join(
                 part for part in (event.equipment_id, str(event.kind), event.serial_no, event.text) if part
             )
-            await generator.trigger(time_attr=source_time(event.time + shift_us), message=message)
+            await generator.trigger(time_attr=source_time(event.time), message=message)

@@ -99,7 +99,7 @@ class Mes:
         )
         await self._add_variable(simulation, "PlantTime", ua.Variant(0.0, ua.VariantType.Double))
         await self._add_variable(simulation, "LockStep", ua.Variant(self._advance is not None, ua.VariantType.Boolean))
-        to_s = Argument("to_s", ua.VariantType.Double, "Plant time to run to, s; other requests on this connection wait")
+        to_s = Argument("to_s", ua.VariantType.Double, "Plant time to run to (s); the connection waits")
         plant_time = Argument("PlantTime", ua.VariantType.Double, "Plant time reached, seconds")
         kpis = Argument("Kpis", ua.VariantType.String, "JSON object of the seven KPIs; null where nothing was counted")
         for method in (

@@ -126,10 +126,10 @@ class Plc:
         if self.serving:
             await self.endpoint.write_clock()
 
-    async def emit(self, event: PlantEvent, shift_us: int = 0) -> None:
+    async def emit(self, event: PlantEvent) -> None:
         """Emit an event on the machine's object and on the Server object."""
         if self.serving:
-            await self._events.emit(event, shift_us)
+            await self._events.emit(event)
 
     def _now_us(self) -> int:
         return time_us(self._now_s())
