@@ -53,6 +53,16 @@ def test_every_reason_to_drop_is_counted() -> None:
     assert table.tally.balanced
 
 
+def test_the_first_of_several_duplicates_stays() -> None:
+    """Of samples with the same tag and time the one that arrived first is kept, however many there are."""
+    table = TagTable()
+    a = table.add("M1", "A")
+    for k in range(200):
+        table.write(a, [at(2), at(1)], [k, k])
+    assert settle(table, 5) == [(a, 1, 0.0, True), (a, 2, 0.0, True)]
+    assert table.tally.dropped == {"duplicate": 398}
+
+
 def test_what_waits_is_bounded() -> None:
     """When nobody settles, a full table drops what comes and says so, instead of filling the memory."""
     table = TagTable(max_pending=10)
@@ -146,15 +156,15 @@ def test_a_change_is_a_new_good_value() -> None:
     table.watch("M1", "State")
     table.watch("M1", "SerialNo")
     seen: list[tuple[str, float]] = []
-    texts = [(1, "", True), (2, "P-1", True), (3, None, False), (4, "P-1", True), (5, "P-2", True), (6, "P-2", True)]
-    for second, text, good in texts:
-        table.put("M1", "SerialNo", at(second), text, good)
-        settle(table, second + 0.5)
+    texts = [("", True), ("P-1", True), (None, False), ("P-1", True), ("P-2", True), ("P-2", True)]
+    for k, (text, good) in enumerate(texts, start=1):
+        table.put("M1", "SerialNo", at(100 * k), text, good)
+        settle(table, 100 * k + 90)
         seen += [(c.tag, (c.time_us - START) / SECOND) for c in table.changes()]
-    table.write(state, [at(s) for s in (7, 8, 9, 10, 11)], [1, 1, 5, 0, 5], [True, True, True, False, True])
-    settle(table, 20)
+    table.write(state, [at(s) for s in (701, 702, 703, 704, 705)], [1, 1, 5, 0, 5], [True, True, True, False, True])
+    settle(table, 800)
     seen += [(c.tag, (c.time_us - START) / SECOND) for c in table.changes()]
-    assert seen == [("SerialNo", 2), ("SerialNo", 5), ("State", 7), ("State", 9)]
+    assert seen == [("SerialNo", 200), ("SerialNo", 500), ("State", 701), ("State", 703)]
 
 
 def test_a_tag_has_one_form() -> None:

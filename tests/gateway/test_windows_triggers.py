@@ -188,6 +188,32 @@ def test_a_silent_server_holds_up_its_own_machines_only() -> None:
     ]
 
 
+def test_machines_that_come_up_later_are_bound_then() -> None:
+    """A machine bound while running gets windows from then on; the line keeps the window that waited for it."""
+    every = Inputs(Trigger(every_s=60.0), 5.0, window=WindowSpec((Channel("Vib"),), 2, 60.0))
+    ledger = Ledger()
+    table = TagTable(ledger.values)
+    first = [table.add("M1", tag) for tag in ("State", "Vib")]
+    windower = Windower(table, [Binding("tick", every, ("M1",)), Binding("plan", LINE, ("M1",))], ledger)
+    seconds_of_m1 = np.arange(1, 91)
+    table.write_block(first, [at(s) for s in seconds_of_m1], np.stack((seconds_of_m1 > 20, np.ones(90))))
+    assert seconds(windower.close(at(60))) == [1, 60]
+    second = [table.add("M2", tag) for tag in ("State", "Vib")]
+    windower.bind(Binding("tick", every, ("M2",)))
+    windower.bind(Binding("plan", LINE, ("M1", "M2")))
+    assert ledger.task("plan").windows.pending == 1
+    table.write_block(second, [at(s) for s in range(61, 121)], np.ones((2, 60)))
+    got = windower.close(at(120))
+    assert [(r.task, r.equipment_id, s) for r, s in zip(got, seconds(got), strict=True)] == [
+        ("plan", "line", 61),
+        ("tick", "M1", 120),
+        ("tick", "M2", 120),
+    ]
+    assert [r["State"] for r in got[0].records["equipment"]] == [1.0, 1.0]
+    assert windower.bound == {"tick": ("M1", "M2"), "plan": ("M1", "M2")}
+    assert ledger.balanced
+
+
 def test_machines_without_the_required_tags_are_not_bound() -> None:
     """A task applies to the machines that have what it requires; the others are listed with what they lack."""
     window = WindowSpec((Channel("Vib"), Channel("Torque", optional=True)), 2, 60.0)

@@ -10,7 +10,7 @@ import numpy as np
 from lineside_gateway.ingest.binding import PERIOD, Binding, Request
 from lineside_gateway.ingest.grid import Grid, base_cell_us
 from lineside_gateway.ingest.history import NEVER_US
-from lineside_gateway.ingest.records import Arrival, iso
+from lineside_gateway.ingest.records import Arrival, Selection, iso
 from lineside_gateway.ingest.samples import Block
 from lineside_gateway.ingest.table import TagChange, TagTable
 from lineside_gateway.ingest.triggers import TriggerQueue
@@ -83,6 +83,22 @@ class BoundTask:
     def waiting(self) -> int:
         """Windows that wait for their time."""
         return sum(map(len, self._queues.values()))
+
+    def take_over(self, former: BoundTask) -> None:
+        """Go on with the windows that wait in ``former``, a binding of the same task, which is not used again."""
+        queues, next_us, views = former.handed_over()
+        for key, queue in queues.items():
+            if key in self._queues:
+                self._queues[key] = queue
+            else:
+                self._tally.drop("unbound", len(queue))
+        self._next_us |= {k: t for k, t in next_us.items() if k in self._queues}
+        for view in views:
+            self._table.streams.release(view)
+
+    def handed_over(self) -> tuple[Mapping[str, TriggerQueue], Mapping[str, int], Sequence[Selection]]:
+        """Windows that wait and the next period by key, and the record views: what a binding leaves behind."""
+        return self._queues, self._next_us, tuple(self._views.values())
 
     # ---- triggers ------------------------------------------------------------------------------------------------
 

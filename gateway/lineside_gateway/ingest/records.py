@@ -136,6 +136,10 @@ class RecordStreams:
             selection.follow(self._lists[spec.stream])
         return selection
 
+    def release(self, selection: Selection) -> None:
+        """Let go of a view that nobody reads any more."""
+        self._selections[selection.spec.stream].remove(selection)
+
     def add(self, stream: str, record: Record) -> None:
         """Add a row; its "time" orders it."""
         time_us = time_of(record)

@@ -42,20 +42,20 @@ class Windower:
     def bind(self, binding: Binding) -> None:
         """Add a binding while running: equipment that has come up later, its tags registered by now.
 
-        A task of ``Scope.LINE`` has one binding, so a new one takes the place of the former; windows of that which
-        still waited are counted as dropped (``rebound``).
+        A task of ``Scope.LINE`` has one binding, so a new one takes the place of the former, with the windows that
+        waited there.
         """
-        former = [t for t in self._tasks if t.binding.task == binding.task]
-        if binding.inputs.scope is Scope.LINE:
-            for task in former:
-                self._ledger.task(binding.task).windows.drop("rebound", task.waiting)
-                self._tasks.remove(task)
-        self._add(binding)
+        former = [t for t in self._tasks if t.binding.task == binding.task and binding.inputs.scope is Scope.LINE]
+        for task in former:
+            self._tasks.remove(task)
+        self._add(binding, former)
 
-    def _add(self, binding: Binding) -> None:
+    def _add(self, binding: Binding, former: Sequence[BoundTask] = ()) -> None:
         tally = self._ledger.task(binding.task).windows
         task = BoundTask(binding, self._table, tally)
         self._tasks.append(task)
+        for other in former:
+            task.take_over(other)
         tally.waiting = partial(_waiting, [t for t in self._tasks if t.binding.task == binding.task])
         if task.grid is not None:
             self._span_us = min(self._span_us, (task.grid.chunk - 1) * task.grid.base_us)
