@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lineside_gateway.errors import LinesideError
 
@@ -50,14 +50,15 @@ class Child:
 
     def stop(self) -> None:
         """End the process: SIGTERM, and SIGKILL after five seconds."""
-        if not self.running:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(_STOP_GRACE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if self.running:
+            self.process.terminate()
+            try:
+                self.process.wait(_STOP_GRACE_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def _die_with_parent() -> None:
@@ -65,10 +66,8 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def start(
-    name: str, module: str, args: Sequence[str], *, log_dir: Path, env: Mapping[str, str] | None = None
-) -> tuple[Child, IO[bytes]]:
-    """Start ``python -m module args``; returns the child and its standard output. Errors go to ``log_dir/name.log``."""
+def start(name: str, module: str, args: Sequence[str], *, log_dir: Path, env: Mapping[str, str] | None = None) -> Child:
+    """Start ``python -m module args``. What it says on standard error goes to ``log_dir/name.log``."""
     log_dir.mkdir(parents=True, exist_ok=True)
     log = log_dir / f"{name}.log"
     with log.open("wb") as stderr:
@@ -82,17 +81,17 @@ def start(
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, no Python state, before any thread is started
         )
-    assert process.stdout is not None  # noqa: S101 - PIPE above
-    return Child(name, process, log), process.stdout
+    return Child(name, process, log)
 
 
-def wait_ready(child: Child, stdout: IO[bytes], timeout_s: float) -> dict[str, Any]:
+def wait_ready(child: Child, timeout_s: float) -> dict[str, Any]:
     """The child's readiness line ``{"ready": true, ...}``.
 
     Raises:
         ProcessError: It ended, or stayed silent for ``timeout_s``; look into the log that the message names.
     """
-    deadline = time.monotonic() + timeout_s
+    stdout, deadline = child.process.stdout, time.monotonic() + timeout_s
+    assert stdout is not None  # noqa: S101 - start() asks for a pipe
     with selectors.DefaultSelector() as selector:
         selector.register(stdout, selectors.EVENT_READ)
         while time.monotonic() < deadline:

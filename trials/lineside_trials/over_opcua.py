@@ -146,9 +146,9 @@ async def _run(
         args = ["serve", "--lockstep", "--port", "0", "--spec-seed", str(replication.plant_seed), "--seed",
                 str(replication.run_seed), "--policy", "external", "--hours", str(replication.horizon_h),
                 "--warmup-h", str(replication.warmup_h), "--die-with-parent"]  # fmt: skip
-        plant, out = processes.start("plant", "lineside_plant", args, log_dir=Path(folder))
+        plant = processes.start("plant", "lineside_plant", args, log_dir=Path(folder))
         children.append(plant)
-        endpoints = processes.wait_ready(plant, out, READY_WITHIN_S)["endpoints"]
+        endpoints = processes.wait_ready(plant, READY_WITHIN_S)["endpoints"]
         settings = _quick(load_settings(REFPLANT_SETTINGS, environment_of(endpoints, "redis://none", 0, Path(folder))))
         table = TagTable()
         link = OpcUaLink(settings, advisers.tasks, table)

@@ -57,14 +57,14 @@ def run_demo(options: DemoOptions) -> int:
         plant_args = ["serve", "--port", "0", "--speed", str(options.speed), "--seed", str(options.seed),
                       "--spec-seed", str(SPEC_SEED), "--start-h", str(START_H), "--policy", "external",
                       "--die-with-parent"]  # fmt: skip
-        plant, plant_out = processes.start("plant", "lineside_plant", plant_args, log_dir=data)
+        plant = processes.start("plant", "lineside_plant", plant_args, log_dir=data)
         children.append(plant)
         with EmbeddedBroker() as broker:
             worker_args = ["serve", "--tasks", "maintenance,reject,schedule", "--device", "auto", "--die-with-parent"]
             environment = {"LINESIDE_BROKER_URL": broker.url, "OMP_NUM_THREADS": "1"}
-            worker, _ = processes.start("worker", "lineside_workers", worker_args, log_dir=data, env=environment)
+            worker = processes.start("worker", "lineside_workers", worker_args, log_dir=data, env=environment)
             children.append(worker)
-            endpoints = processes.wait_ready(plant, plant_out, READY_WITHIN_S)["endpoints"]
+            endpoints = processes.wait_ready(plant, READY_WITHIN_S)["endpoints"]
             settings = load_settings(REFPLANT_SETTINGS, environment_of(endpoints, broker.url, options.port, data))
             demo = Demo(settings, endpoints, options, console, started)
             report = asyncio.run(demo.run())

@@ -1,0 +1,131 @@
+"""The gateway end to end: a real OPC UA server, a real broker, a real Celery worker, the README's example task."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from asyncua import Client
+
+from lineside_gateway import processes
+from lineside_gateway.dispatch import EmbeddedBroker
+from lineside_gateway.runtime import Gateway
+from lineside_gateway.settings import read_settings
+
+pytestmark = pytest.mark.usefixtures("overheat_site")
+
+SETTINGS = """
+version: 1
+gateway: {{id: test, endpoint: "opc.tcp://127.0.0.1:0/lineside", data_dir: {data}}}
+broker: {{url: "{broker}"}}
+servers: [{{name: PLC, url: "{url}", reconnect_min_s: 0.2, reconnect_max_s: 0.5, allowed_lateness_s: 0.2}}{more}]
+equipment: [{{id: M1, server: PLC, browse: Objects/M1}}{machines}]
+tasks:
+  - task: overheat
+    mode: {mode}
+    config: {{limit_degc: 70}}
+    write: [{{set: {{MaintenanceRequest: true}}, acknowledge: MaintenanceTaken}}]
+"""
+
+
+async def until(check: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
+    """Wait for ``check``; a failure says what did not happen."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    while not check():
+        assert asyncio.get_running_loop().time() < deadline, f"{what} did not happen within {within_s} s"
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def line(plc, tmp_path: Path, *, mode: str, more: str = "", machines: str = "", worker: bool = True
+               ) -> AsyncIterator[Gateway]:  # fmt: skip
+    with EmbeddedBroker() as broker, processes.group() as children:
+        if worker:
+            child = processes.start(
+                "worker", "lineside_workers", ["serve", "--tasks", "overheat", "--device", "cpu", "--die-with-parent"],
+                log_dir=tmp_path, env={"LINESIDE_BROKER_URL": broker.url},
+            )  # fmt: skip
+            children.append(child)
+        text = SETTINGS.format(data=tmp_path, broker=broker.url, url=plc.url, mode=mode, more=more, machines=machines)
+        gateway = Gateway(read_settings(text))
+        running = asyncio.create_task(gateway.run())
+        try:
+            yield gateway
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+            for child in children:
+                child.stop()
+
+
+async def flat(gateway: Gateway, name: str):
+    """One hosted flat node as a plain client reads it."""
+    async with Client(gateway.hosted.endpoint) as client:
+        index = await client.get_namespace_index("urn:lineside:ua")
+        return await client.get_node(f"ns={index};s={name}").read_data_value(raise_on_bad_status=False)
+
+
+async def test_a_hot_machine_is_flagged_written_and_acted_on(plc, tmp_path: Path) -> None:
+    """From a tag over window, worker and guard to the PLC's own counter, and to a node that a client reads as Good."""
+    async with line(plc, tmp_path, mode="closed_loop") as gateway:
+        ledger = gateway.ledger.task("overheat")
+        await until(lambda: ledger.outcomes.total() > 0, "a first recommendation")
+        assert (await flat(gateway, "M1.overheat.flag")).Value.Value is False
+        assert plc.taken == 0
+        plc.temperature = 95.0
+        await until(lambda: plc.taken > 0, "maintenance")
+        await until(lambda: gateway.status.tasks[0].acted_on > 0, "the acknowledgement")
+        shown = await flat(gateway, "M1.overheat.flag")
+        assert shown.Value.Value is True
+        assert shown.StatusCode.is_good()
+        assert "degC, limit 70 degC" in (await flat(gateway, "M1.overheat.reason")).Value.Value
+        assert gateway.status.ledger["balanced"] is True
+        assert gateway.status.tasks[0].latency_ms["p50"] is not None
+
+
+async def test_advisory_shows_and_does_not_write(plc, tmp_path: Path) -> None:
+    """In advisory mode the flag is on the hosted node and the PLC is left alone."""
+    plc.temperature = 95.0
+    async with line(plc, tmp_path, mode="advisory") as gateway:
+        ledger = gateway.ledger.task("overheat")
+        await until(lambda: ledger.outcomes.total() > 0, "a first recommendation")
+        assert (await flat(gateway, "M1.overheat.flag")).Value.Value is True
+        await asyncio.sleep(0.5)
+        assert plc.taken == 0
+
+
+async def test_an_absent_server_and_a_missing_node_leave_the_rest_running(plc, tmp_path: Path, free_port: int) -> None:
+    """An unreachable server and equipment that is not there are named, while the other machine is advised."""
+    async with line(
+        plc,
+        tmp_path,
+        mode="closed_loop",
+        more=f', {{name: GONE, url: "opc.tcp://127.0.0.1:{free_port}", reconnect_max_s: 1.0}}',
+        machines=", {id: M2, server: GONE, browse: Objects/M2}, {id: M3, server: PLC, browse: Objects/M3}",
+    ) as gateway:
+        ledger = gateway.ledger.task("overheat")
+        await until(lambda: ledger.outcomes.total() > 0, "a recommendation for the machine that is there")
+        gone = next(s for s in gateway.status.servers if s.name == "GONE")
+        assert str(free_port) in gone.error
+        assert gone.state != "connected"
+
+
+async def test_without_a_worker_nodes_turn_bad_and_say_why(
+    plc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No worker hosts the task: its nodes read Bad, and StatusText tells what to start."""
+    monkeypatch.setattr("lineside_gateway.runtime.gateway.WORKER_GRACE_S", 1.0)
+    async with line(plc, tmp_path, mode="closed_loop", worker=False) as gateway:
+        await until(lambda: bool(gateway.feed.equipment), "the PLC to be resolved")
+        for _ in range(100):
+            text = await flat(gateway, "M1.overheat.status_text")
+            if text.Value is not None and "lineside worker" in str(text.Value.Value):
+                break
+            await asyncio.sleep(0.1)
+        assert "lineside worker --tasks overheat" in str(text.Value.Value)
+        assert not (await flat(gateway, "M1.overheat.flag")).StatusCode.is_good()
