@@ -9,7 +9,9 @@ LinesideError              one sentence for the operator, then the technical det
 │   └── CredentialsError   user, password or user certificate refused
 ├── NodeError              a node is missing, or is not what the task needs; the other nodes run on
 │   └── WriteError         a value did not reach the plant; says whether trying again can help
-└── JobControlError        the MES's job orders cannot be read or updated
+├── JobControlError        the MES's job orders cannot be read or updated
+├── HostingError           the hosted server cannot start (publish.errors)
+└── PublishError           a recommendation does not fit its hosted nodes; it is dropped (publish.errors)
 """
 
 from __future__ import annotations

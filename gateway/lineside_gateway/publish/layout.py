@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -43,7 +44,12 @@ class Layout:
 
     async def build_tasks(self, tasks: Sequence[HostedTask]) -> dict[tuple[str, str], RecommendationNodes]:
         """Nodes of further tasks below a root that stands."""
-        return {(t.task, t.equipment_id): await self._task(t) for t in tasks if t.mode in HOSTED}
+        built = {}
+        for hosted in tasks:
+            if hosted.mode in HOSTED:
+                built[hosted.task, hosted.equipment_id] = await self._task(hosted)
+                await asyncio.sleep(0)  # some 20 ms of CPU each: the sessions of the running gateway go on in between
+        return built
 
     async def _task(self, hosted: HostedTask) -> RecommendationNodes:
         path = (*(p for p in hosted.location if p), hosted.equipment_id)
