@@ -45,16 +45,16 @@ class JobControl:
         return await self.mes.node(f"JobOrderReceiver.{name}").read_value()
 
 
-async def collect_events(plant, mes, act) -> list:
-    """Plant events on the MES's Server object while ``act`` runs."""
+async def collect_events(plant, server, act, emitter=ua.ObjectIds.Server) -> list:
+    """Plant events of ``emitter`` on ``server`` while ``act`` runs."""
     events = []
 
     class Handler:
         def event_notification(self, event) -> None:
             events.append(event)
 
-    subscription = await mes.client.create_subscription(20, Handler())
-    await subscription.subscribe_events(ua.ObjectIds.Server, mes.node("PlantEventType"), queuesize=1000)
+    subscription = await server.client.create_subscription(20, Handler())
+    await subscription.subscribe_events(emitter, server.node("PlantEventType"), queuesize=1000)
     await act()
     await plant.settled(lambda: len(events))
     return events
@@ -168,7 +168,7 @@ async def test_wrong_arguments_never_reach_the_plant(lockstep_plant, method, arg
 
 
 async def test_events_arrive_with_their_fields_and_plant_time(lockstep_plant):
-    """Inspections and job orders come as PlantEventType events, stamped with plant time, also from the PLC."""
+    """Inspections and job orders come as PlantEventType events, stamped with plant time."""
     async with lockstep_plant.connect("MES") as mes:
         events = await collect_events(lockstep_plant, mes, lambda: lockstep_plant.advance(4 * 3600))
         now_s = await mes.node("Simulation.PlantTime").read_value()
@@ -181,6 +181,25 @@ async def test_events_arrive_with_their_fields_and_plant_time(lockstep_plant):
         span = (now_s - 4 * 3600, now_s)
         assert span[0] <= (event.Time - PLANT_EPOCH).total_seconds() <= span[1]
         assert abs(event.ReceiveTime - datetime.now(UTC)) < timedelta(minutes=5)
+
+
+async def test_a_machine_emits_its_own_events_too(lockstep_plant):
+    """What the MES reports of a machine comes from the machine's object on its PLC as well."""
+
+    def told(events) -> list[tuple]:
+        return sorted((e.Time, e.Kind, e.SerialNo, e.Value) for e in events if e.EquipmentId == "A1")
+
+    async with lockstep_plant.connect("MES") as mes, lockstep_plant.connect("A1") as plc:
+        local = []
+
+        async def act() -> None:
+            local.extend(
+                await collect_events(lockstep_plant, plc, lambda: lockstep_plant.advance(8 * 3600), plc.node("A1"))
+            )
+
+        everywhere = await collect_events(lockstep_plant, mes, act)
+    assert local
+    assert told(local) == told(everywhere)
 
 
 async def test_time_stands_still_between_advances(lockstep_plant):
