@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_plugins import TrainedModel, WindowBatch
 from lineside_workers.store import ModelStore
 
@@ -102,8 +109,6 @@ def tiny_site(tmp_path: Path, tiny_model: TrainedModel) -> Path:
 @pytest.fixture
 def tiny(tiny_site: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The tiny task installed in this process; its name."""
-    import sys
-
     monkeypatch.syspath_prepend(str(tiny_site))
     for name in [n for n in sys.modules if n.partition(".")[0] == "tiny_task"]:
         monkeypatch.delitem(sys.modules, name)
@@ -130,3 +135,65 @@ def make_batch():
         )
 
     return build
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as b:
+        yield b
+
+
+@pytest.fixture
+def broker_at(unused_tcp_port_factory: Callable[[], int]) -> Iterator[EmbeddedBroker]:
+    """A broker that comes back at the same port when it is started again."""
+    with EmbeddedBroker(unused_tcp_port_factory()) as b:
+        yield b
+
+
+class Worker:
+    """A real worker process: ``python -m lineside_workers serve``."""
+
+    def __init__(self, env: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "lineside_workers", "serve", "--device", "cpu", "--die-with-parent"],
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=err,
+            )
+
+    def ready(self) -> dict[str, object]:
+        """What it says once it is ready."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.log.read_text()
+        return json.loads(line)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def start_worker(broker: EmbeddedBroker, tiny_site: Path, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """Starts workers that host the tiny task, ready when returned; all are ended with the test."""
+    started: list[Worker] = []
+
+    def start(*, wait: bool = True, **env: str) -> Worker:
+        settings = {"LINESIDE_BROKER_URL": broker.url, "LINESIDE_TASKS": "tiny", "OMP_NUM_THREADS": "1"}
+        worker = Worker(
+            {**os.environ, "PYTHONPATH": str(tiny_site), **settings, **env}, tmp_path / f"worker{len(started)}.log"
+        )
+        started.append(worker)
+        if wait:
+            assert worker.ready()["ready"] is True
+        return worker
+
+    yield start
+    for worker in started:
+        if worker.process.poll() is None:
+            worker.process.kill()
+        worker.process.wait()
+        assert worker.process.stdout is not None
+        worker.process.stdout.close()

@@ -11,8 +11,6 @@ from celery import Celery
 from lineside_workers import ack_repair
 from lineside_workers.settings import WorkerSettings
 
-VISIBILITY_TIMEOUT_S = 30  # a batch that takes longer is delivered to a second worker; the first answer counts
-
 
 def build(settings: WorkerSettings) -> Celery:
     """An app for ``settings``; nothing connects yet."""
@@ -37,10 +35,13 @@ def build(settings: WorkerSettings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            "visibility_timeout": VISIBILITY_TIMEOUT_S,
+            # A batch that takes longer is delivered to a second worker; the first answer counts.
+            "visibility_timeout": settings.redeliver_after_s,
             # Looked for every second: redelivered 5.6 s after a kill with a timeout of 5 s, 101.9 s without these two.
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
+            # A worker killed while it looks holds the lock for this long; kombu's own 300 s would hold up everybody.
+            "unacked_mutex_expire": 5,
             # Queues in the order given: the task with the shortest deadline first.
             "queue_order_strategy": "priority",
             "socket_keepalive": True,

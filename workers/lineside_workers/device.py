@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 
 from lineside_workers.errors import DeviceError
 
@@ -32,11 +34,17 @@ def choose(requested: str = AUTO) -> str:
 
 
 def limit_threads(threads: int) -> None:
-    """Let torch use ``threads`` CPU threads in this process; no effect on a machine without torch."""
-    if importlib.util.find_spec("torch") is not None:
-        import torch  # noqa: PLC0415  # seconds to import; only processes that host models pay them
+    """Let this process use ``threads`` CPU threads for tensors.
+
+    Where torch is not imported yet it will read the number when it is: a process that needs no torch, or only on the
+    first batch, does not pay its seconds of import here.
+    """
+    if "torch" in sys.modules:
+        import torch  # noqa: PLC0415  # it is there already
 
         torch.set_num_threads(threads)
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def _cuda_devices() -> int:

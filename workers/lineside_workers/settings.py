@@ -21,7 +21,8 @@ class WorkerSettings:
     ``broker_url``: LINESIDE_BROKER_URL, redis://, rediss:// or unix://. ``tasks``: LINESIDE_TASKS, "all" or names with
     commas. ``device``: LINESIDE_DEVICE, auto, cpu or cuda:N. ``models``: LINESIDE_MODELS, a models directory.
     ``hmac_key``: LINESIDE_HMAC_KEY, the same text as the gateway's. ``threads``: LINESIDE_THREADS, CPU threads of
-    torch; one, because the other cores belong to other workers.
+    torch; one, because the other cores belong to other workers. ``redeliver_after_s``: LINESIDE_REDELIVER_AFTER_S, how
+    long after its delivery an unanswered batch goes to another worker; longer than the slowest batch takes.
     """
 
     broker_url: str = DEFAULT_BROKER
@@ -30,6 +31,7 @@ class WorkerSettings:
     models: Path | None = None
     hmac_key: bytes = b""
     threads: int = 1
+    redeliver_after_s: int = 30
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> WorkerSettings:
@@ -43,9 +45,6 @@ class WorkerSettings:
             raise SettingsError(
                 f"LINESIDE_BROKER_URL starts with '{url.partition('://')[0][:20]}'; use redis://, rediss:// or unix://"
             )
-        threads = environ.get("LINESIDE_THREADS") or "1"
-        if not threads.isdigit() or int(threads) < 1:
-            raise SettingsError(f"LINESIDE_THREADS is '{threads}'; use a whole number from 1")
         models = environ.get("LINESIDE_MODELS", "")
         return cls(
             broker_url=url,
@@ -53,7 +52,8 @@ class WorkerSettings:
             device=environ.get("LINESIDE_DEVICE") or "auto",
             models=Path(models) if models else None,
             hmac_key=environ.get("LINESIDE_HMAC_KEY", "").encode(),
-            threads=int(threads),
+            threads=_count(environ, "LINESIDE_THREADS", cls().threads),
+            redeliver_after_s=_count(environ, "LINESIDE_REDELIVER_AFTER_S", cls().redeliver_after_s),
         )
 
     @property
@@ -61,6 +61,13 @@ class WorkerSettings:
         """The broker's URL in Celery's spelling, which differs for a Unix socket."""
         scheme, _, rest = self.broker_url.partition("://")
         return f"redis+socket://{rest}" if scheme == "unix" else self.broker_url
+
+
+def _count(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not text.isdigit() or int(text) < 1:
+        raise SettingsError(f"{name} is '{text}'; use a whole number from 1")
+    return int(text)
 
 
 def _tasks(text: str) -> tuple[str, ...]:

@@ -30,28 +30,34 @@ class ResultReader:
     """Hands each answer to ``handle`` once it is verified, and acknowledges it afterwards.
 
     ``handle`` gets the request's id and its result. What a former process of this gateway read but did not
-    acknowledge comes first. ``on_connect`` runs after each new connection. ``counts``: read, malformed, losses.
+    acknowledge comes first. ``on_reconnect`` runs when a lost broker is back and its answers have been read.
+    ``counts``: read, malformed, losses.
     """
 
     redis: Redis
     gateway_id: str
     handle: Callable[[str, BatchResult], Awaitable[None]]
-    on_connect: Callable[[], Awaitable[None]]
+    on_reconnect: Callable[[], Awaitable[None]]
     hmac_key: bytes = b""
     counts: Counter[str] = field(default_factory=Counter)
     connected: bool = False
 
     async def run(self) -> None:
         """Read until cancelled; a lost broker is tried again with a growing wait."""
-        wait = FIRST_WAIT_S
+        wait, lost = FIRST_WAIT_S, False
         while True:
             try:
                 await self._open()
                 wait = FIRST_WAIT_S
                 await self._read("0")
+                if lost:
+                    await self._read(">", block_ms=1)
+                    await self.on_reconnect()
+                    lost = False
                 while True:
                     await self._read(">")
             except LOSSES as e:
+                lost = lost or self.connected
                 if self.connected:
                     logger.warning("broker lost gateway=%s error=%s", self.gateway_id, e)
                     self.counts["losses"] += 1
@@ -71,14 +77,13 @@ class ResultReader:
             if "BUSYGROUP" not in str(e):
                 raise
         self.connected = True
-        await self.on_connect()
 
-    async def _read(self, start: str) -> None:
+    async def _read(self, start: str, block_ms: int = _BLOCK_MS) -> None:
         """One page of new messages (">"), or all that this gateway has read before and not acknowledged ("0")."""
         while True:
             async with asyncio.timeout(IO_TIMEOUT_S):
                 streams: Any = await self.redis.xreadgroup(
-                    GROUP, self.gateway_id, {self._stream: start}, count=_READ_COUNT, block=_BLOCK_MS
+                    GROUP, self.gateway_id, {self._stream: start}, count=_READ_COUNT, block=block_ms
                 )
             messages: list[tuple[bytes, dict[bytes, bytes] | None]] = streams[0][1] if streams else []
             done = [number for number, fields in messages if await self._deliver(fields)]

@@ -1,0 +1,98 @@
+"""The whole way: gateway's dispatcher, embedded broker, real Celery worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from redis import Redis
+
+from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker
+from lineside_plugins import meeting
+from lineside_plugins.wire import Status
+
+
+def in_s(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+async def test_batches_come_back_as_recommendations(broker: EmbeddedBroker, start_worker, make_batch) -> None:
+    """Values, refusals, configuration, worker and model version arrive; the worker ends with code 0."""
+    worker = start_worker()
+    async with CeleryDispatcher("gw", broker.url) as d:
+        result = await d.submit(make_batch(1.0, (-1000,), 0.0), "tiny", in_s(10))
+        assert result.status is Status.ANSWERED
+        assert [r and r.value["flag"] for r in result.recommendations] == [True, None, False]
+        assert "the window is cursed" in result.refused[0].why
+        assert result.meta["attempts"] == 1
+        strict = await d.submit(make_batch(1.0), "tiny", in_s(10), {"threshold": 50.0})
+        assert strict.recommendations[0].value["flag"] is False
+        wrong = await d.submit(make_batch(1.0), "tiny", in_s(10), {"limit": 1})
+        assert (wrong.status, "config key 'limit'" in wrong.error) == (Status.FAILED, True)
+        (info,) = await d.workers()
+        assert (info.device, info.tasks, info.failed) == ("cpu", {"tiny": "tiny:1.0"}, {})
+        assert result.meta["worker"] == info.node
+        assert d.counts == {"submitted": 3, "answered": 2, "failed": 1}
+    assert worker.end() == 0
+    with Redis.from_url(broker.url) as redis:
+        assert redis.keys(meeting.WORKER_PATTERN) == []
+
+
+async def test_a_killed_workers_batch_is_answered_once_by_another(
+    broker: EmbeddedBroker, start_worker, make_batch
+) -> None:
+    """SIGKILL in the middle of a batch: the broker delivers it again, the dispatcher gets one answer."""
+    first = start_worker(LINESIDE_REDELIVER_AFTER_S="2")
+    async with CeleryDispatcher("gw", broker.url) as d:
+        waiting = asyncio.create_task(d.submit(make_batch((-3000, 1.5)), "tiny", in_s(60)))
+        await asyncio.sleep(0.5)
+        first.end(signal.SIGKILL)
+        start_worker(LINESIDE_REDELIVER_AFTER_S="2")
+        result = await waiting
+        assert result.status is Status.ANSWERED
+        assert result.meta["attempts"] == 2
+        await asyncio.sleep(2.5)
+        assert d.counts == {"submitted": 1, "answered": 1}
+
+
+async def test_a_worker_outlives_its_broker(broker_at: EmbeddedBroker, start_worker, make_batch) -> None:
+    """The broker goes in the middle of a batch and comes back empty: that batch and the next are answered."""
+    worker = start_worker(LINESIDE_BROKER_URL=broker_at.url)
+    async with CeleryDispatcher("gw", broker_at.url) as d:
+        waiting = asyncio.create_task(d.submit(make_batch((-3000, 1.5)), "tiny", in_s(60)))
+        await asyncio.sleep(0.5)
+        broker_at.stop()
+        await asyncio.sleep(2)
+        broker_at.start()
+        following = await d.submit(make_batch(1.0), "tiny", in_s(60))
+        assert {(await waiting).status, following.status} == {Status.ANSWERED}
+        assert d.pending == 0
+    assert worker.process.poll() is None
+
+
+def test_nothing_to_serve_ends_with_code_2_and_one_sentence(start_worker, tiny_site: Path) -> None:
+    """A corrupt model, a task that is not installed, a wrong URL: what, and the next step, on standard error."""
+    corrupt = tiny_site / "tiny_task" / "weights" / "config.json"
+    corrupt.write_bytes(corrupt.read_bytes().replace(b"2.0", b"3.0"))
+    workers = {
+        "config.json was changed": start_worker(wait=False),
+        "task 'nothere' is not installed; installed:": start_worker(wait=False, LINESIDE_TASKS="nothere"),
+        "LINESIDE_BROKER_URL starts with 'amqp'": start_worker(wait=False, LINESIDE_BROKER_URL="amqp://x"),
+    }
+    for sentence, worker in workers.items():
+        assert worker.process.wait(30) == 2
+        said = [line for line in worker.log.read_text().splitlines() if line.startswith("lineside worker: ")]
+        assert len(said) == 1
+        assert sentence in said[0]
+        assert "Traceback" not in worker.log.read_text()
+
+
+def test_a_corrupt_model_does_not_stop_the_other_tasks(start_worker, tiny_site: Path) -> None:
+    """What can be served is served; the heartbeat says what is missing and why."""
+    (tiny_site / "tiny_task" / "weights" / "model.safetensors").write_bytes(b"")
+    worker = start_worker(wait=False, LINESIDE_TASKS="tiny,schedule")
+    ready = worker.ready()
+    assert list(ready["tasks"]) == ["schedule"]
+    assert "model.safetensors has 0 bytes" in ready["failed"]["tiny"]
