@@ -5,7 +5,7 @@
     events.jsonl     one record a line with "stream", "time" and "equipment_id", oldest first
     recording.json   unit, period_s and how the recording was made
 
-``lineside plant`` writes them of simulated plants; a historian export in this form trains the same tasks.
+``python -m lineside_plant record`` writes them of simulated plants; a historian export in this form trains the same tasks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read(folder: Path) -> Recording:
     """
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        with np.load(folder / ARRAYS, allow_pickle=False) as data:
+        with (folder / ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as data:
             time = data["time"].astype(_TIME)
             tags, parts = _arrays(folder, data, len(time))
         lines = (folder / EVENTS).read_text(encoding="utf-8").splitlines()
