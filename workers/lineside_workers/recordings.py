@@ -5,7 +5,8 @@
     events.jsonl     one record a line with "stream", "time" and "equipment_id", oldest first
     recording.json   unit, period_s and how the recording was made
 
-``python -m lineside_plant record`` writes them of simulated plants; a historian export in this form trains the same tasks.
+``python -m lineside_plant record`` writes them of simulated plants; a historian's export in this form trains the same
+tasks.
 """
 
 from __future__ import annotations
