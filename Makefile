@@ -6,7 +6,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format constraints train evaluate clean
+.PHONY: help install demo test test-all check format docs constraints train evaluate clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ check: .venv/.dev  ## Format, lint, types, import rules, docs against code
 format: .venv/.dev  ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: .venv/.dev  ## Write the reference pages from the code
+	@$(BIN)/python docs/generate.py
 
 train: .venv/.runtime  ## Rebuild all shipped models from seeds
 	@$(BIN)/lineside train maintenance $(ARGS)

@@ -27,6 +27,18 @@ HERE = Path(__file__).parent
 NOTE = "<!-- written by docs/generate.py; run `make docs` after a change -->\n\n"
 
 
+_WORDS = {"str": "text", "bool": "true or false", "int": "whole number", "float": "number", "Path": "path",
+          "SecretStr": "text", "object": "any"}  # fmt: skip
+
+
+def _is_section(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
+
+
+def _title(name: str) -> str:
+    return name.removesuffix("Settings") or "The file"
+
+
 def _type_name(annotation: Any) -> str:
     if inspect.isclass(annotation) and issubclass(annotation, Enum):
         return " \\| ".join(f"`{m.value}`" for m in annotation)
@@ -39,7 +51,12 @@ def _type_name(annotation: Any) -> str:
         return f"map of {_type_name(args[0])} to {_type_name(args[1])}"
     if origin is not None and args:
         return _type_name(args[0]) if inspect.isclass(args[0]) else ", ".join(f"`{a}`" for a in args)
-    return getattr(annotation, "__name__", str(annotation)).replace("SettingsModel", "")
+    name = str(getattr(annotation, "__name__", annotation))
+    return (
+        f"[{_title(name)}](#{_title(name).lower().replace(' ', '-')})"
+        if _is_section(annotation)
+        else _WORDS.get(name, name)
+    )
 
 
 def _default(field: FieldInfo) -> str:
@@ -47,7 +64,7 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if field.default_factory is not None:
         return ""
-    if field.default is None or field.default == () or field.default == "":
+    if field.default is None or field.default in ((), ""):
         return ""
     value = field.default.value if isinstance(field.default, Enum) else field.default
     return f"`{value}`"
@@ -64,7 +81,7 @@ def _sections(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[ty
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+    if _is_section(annotation):
         yield annotation
     for argument in get_args(annotation):
         yield from _models(argument)
@@ -76,7 +93,7 @@ def settings_page() -> str:
     out.append("`${NAME:-default}` take environment variables. `lineside check FILE` validates it offline, "
                "`--connect` against the servers.\n")  # fmt: skip
     for model in _sections(Settings, set()):
-        out.append(f"\n## {model.__name__.removesuffix('Settings') or 'The file'}\n\n{inspect.getdoc(model)}\n\n")
+        out.append(f"\n## {_title(model.__name__)}\n\n{inspect.getdoc(model)}\n\n")
         out.append("| key | type | default | meaning |\n|---|---|---|---|\n")
         for name, field in model.model_fields.items():
             meaning = (field.description or "").replace("|", "\\|")
@@ -98,7 +115,7 @@ def cli_page() -> str:
         if rows:
             out.append("\n| parameter | meaning |\n|---|---|\n")
         for p in rows:
-            label = ", ".join(p.opts) if p.param_type_name == "option" else (p.human_readable_name or "").upper()
+            label = ", ".join(p.opts) if p.param_type_name == "option" else (p.name or "").upper()
             out.append(f"| `{label}` | {(getattr(p, 'help', None) or '').replace('|', chr(92) + '|')} |\n")
     return "".join(out)
 

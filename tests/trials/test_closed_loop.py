@@ -1,0 +1,72 @@
+"""The closed loop: plant, windows, shipped models, guard and effects, in process and over OPC UA."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lineside_trials.arms import KPIS, Arm, Replication, run_rule_arm
+from lineside_trials.lineside_arm import Advisers, in_lockstep, load_advisers, run_lineside_arm
+from lineside_trials.over_opcua import run_over_opcua
+from lineside_trials.summary import document, table
+
+
+@pytest.fixture(scope="module")
+def advisers() -> Advisers:
+    return load_advisers()
+
+
+def same(a: dict[str, float], b: dict[str, float]) -> bool:
+    return all(a[k] == b[k] or (math.isnan(a[k]) and math.isnan(b[k])) for k in KPIS)
+
+
+async def test_every_task_acts_on_the_plant(advisers: Advisers) -> None:
+    """Within three days each task has been written to the plant and acknowledged by it, and the ledger balances."""
+    loop = in_lockstep(Replication(plant_seed=502, run_seed=2, horizon_h=72.0, warmup_h=0.0), advisers)
+    await loop.run(72.0 * 3600.0)
+    for name in ("maintenance", "reject", "schedule"):
+        assert loop.ledger.task(name).snapshot()["acted_on"], name
+    assert loop.ledger.balanced
+
+
+@pytest.mark.timeout(300)
+def test_the_same_seed_gives_the_same_kpis_in_process_and_over_opcua(advisers: Advisers) -> None:
+    """Two plant hours through real OPC UA servers end with the KPIs of the in-process run, to the last bit."""
+    replication = Replication(plant_seed=501, run_seed=1, horizon_h=2.0, warmup_h=0.0)
+    assert same(run_lineside_arm(replication, advisers), run_over_opcua(replication, advisers))
+
+
+def test_lineside_changes_what_the_plant_does(advisers: Advisers) -> None:
+    """With recommendations the KPIs differ from those of today's practice on the same plant and seed."""
+    replication = Replication(plant_seed=503, run_seed=3, horizon_h=24.0, warmup_h=0.0)
+    assert not same(run_lineside_arm(replication, advisers), run_rule_arm(Arm.BASELINE, replication))
+
+
+def test_the_report_has_every_kpi_arm_and_interval() -> None:
+    """The JSON section holds mean, low and high of each arm and of the share of the gap closed."""
+    outcomes = [{arm: dict.fromkeys(KPIS, 0.1 * (i + 1) + 0.01 * j) for j, arm in enumerate(Arm)} for i in range(3)]
+    kpis = document(outcomes)
+    assert set(kpis) == set(KPIS)
+    for row in kpis.values():
+        assert isinstance(row, dict)
+        for part in (*(arm.value for arm in Arm), "gap_closed"):
+            assert set(row[part]) == {"mean", "low", "high"}
+    assert table(outcomes).row_count == len(KPIS)
+
+
+@pytest.mark.timeout(300)
+def test_evaluate_writes_json_and_plot(tmp_path: Path) -> None:
+    """`lineside evaluate` on two short runs writes the report and the plot beside it."""
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "lineside_trials", "--replications", "2", "--hours", "6", "--warmup", "1",
+               "--json", str(report), "--plants", "501,502"]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(report.read_text())
+    assert found["kpis"]["oee"]["lineside"]["low"] <= found["kpis"]["oee"]["lineside"]["mean"]
+    assert report.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
