@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
 from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker
@@ -96,3 +101,20 @@ def test_a_corrupt_model_does_not_stop_the_other_tasks(start_worker, tiny_site: 
     ready = worker.ready()
     assert list(ready["tasks"]) == ["schedule"]
     assert "model.safetensors has 0 bytes" in ready["failed"]["tiny"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux")
+def test_a_worker_ends_with_its_killed_parent(broker: EmbeddedBroker, tiny_site: Path) -> None:
+    """SIGKILL to whoever started it leaves no worker behind."""
+    arguments = [sys.executable, "-m", "lineside_workers", "serve", "--device", "cpu", "--die-with-parent"]
+    code = f"import subprocess, time; subprocess.Popen({arguments!r}); time.sleep(60)"
+    env = {**os.environ, "PYTHONPATH": str(tiny_site), "LINESIDE_BROKER_URL": broker.url, "LINESIDE_TASKS": "tiny"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env) as parent:
+        assert parent.stdout is not None
+        assert json.loads(parent.stdout.readline())["ready"]
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        # Standard output is inherited: it closes when the worker, its last holder, has ended.
+        assert b"Warm shutdown" in parent.stdout.read()
+    with Redis.from_url(broker.url) as redis:
+        assert redis.keys(meeting.WORKER_PATTERN) == []
