@@ -29,7 +29,8 @@ RETRY_FIRST_S = 1.0
 RETRY_SOON_S = 10.0
 RETRY_LATE_S = 60.0
 BOOT_S = 120.0
-"""Missing tags are looked for again after 1, 2, 4, 8, 10, 10 ... s while a PLC may still boot, then each 60 s."""
+"""Missing tags are looked for again after 1, 2, 4, 8, 10, 10 ... s while a PLC may still boot, then each 60 s; those
+that no task needs each 60 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +172,16 @@ class ServerLink:
             if self._is_incomplete(feeds):
                 await self._resolve(connection, subscription, sink)
                 await feeds.open()
-            booting = time.monotonic() - started < BOOT_S
-            wait = min(2 * wait, RETRY_SOON_S) if booting else RETRY_LATE_S
+            soon = time.monotonic() - started < BOOT_S and bool(self.status.pending or self._absent)
+            wait = min(2 * wait, RETRY_SOON_S) if soon else RETRY_LATE_S
+
+    @property
+    def _absent(self) -> bool:
+        """True where an entry of the settings' equipment leads to nothing."""
+        return len(self.plan.equipment) > len(self._equipment)
 
     def _is_incomplete(self, feeds: Feeds) -> bool:
-        sought = len(self.plan.equipment) > len(self._equipment) or any(e.missing for e in self.equipment)
-        return sought or bool(self._rejected) or bool(feeds.pending)
+        return self._absent or bool(self._rejected or feeds.pending) or any(e.missing for e in self.equipment)
 
     async def _resolve(self, connection: Connection, subscription: TagSubscription, sink: Sink) -> None:
         """Find what is wanted and subscribe to what is new; a rejected item is listed and the others flow."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from asyncua import ua
@@ -31,10 +32,13 @@ class Describer:
     async def describe(self, equipment_id: str, places: Mapping[str, ua.NodeId]) -> dict[str, TagNode]:
         """The TagNode of each tag; a NodeId that the server does not know is described by the server's silence."""
         tags, nodes = list(places), list(places.values())
-        data_types = await self._values(nodes, AttributeIds.DataType)
-        ranks = await self._values(nodes, AttributeIds.ValueRank)
-        access = await self._values(nodes, AttributeIds.UserAccessLevel)
-        units, ranges = await self._properties(nodes)
+        # At once: a server that is slow to answer is asked for all of it in one round trip.
+        data_types, ranks, access, (units, ranges) = await asyncio.gather(
+            self._values(nodes, AttributeIds.DataType),
+            self._values(nodes, AttributeIds.ValueRank),
+            self._values(nodes, AttributeIds.UserAccessLevel),
+            self._properties(nodes),
+        )
         out: dict[str, TagNode] = {}
         for i, tag in enumerate(tags):
             built_in, name = await self.built_in(data_types[i])
@@ -80,12 +84,19 @@ class Describer:
         if not isinstance(data_type, ua.NodeId):
             return None, ""
         if data_type not in self._types:
+            plain = _plain(data_type)
+            if plain is not None:
+                self._types[data_type] = (plain, plain.name)
+                return self._types[data_type]
             try:
-                name = (await self._values([data_type], AttributeIds.BrowseName))[0]
-                text = str(name.Name) if isinstance(name, ua.QualifiedName) else data_type.to_string()
-                self._types[data_type] = (await self._climb(data_type), text)
+                names, built_in = await asyncio.gather(
+                    self._values([data_type], AttributeIds.BrowseName), self._climb(data_type)
+                )
             except UaError:
                 self._types[data_type] = (None, data_type.to_string())
+                return self._types[data_type]
+            text = str(names[0].Name) if isinstance(names[0], ua.QualifiedName) else data_type.to_string()
+            self._types[data_type] = (built_in, text)
         return self._types[data_type]
 
     async def _type_of_value(self, node_id: ua.NodeId) -> ua.VariantType | None:
@@ -103,13 +114,22 @@ class Describer:
                     return ua.VariantType.Int32
                 if current.Identifier in _NUMBERS:
                     return _NUMBERS[current.Identifier]
-                if 0 < current.Identifier <= _HIGHEST_BUILT_IN:
-                    return ua.VariantType(current.Identifier)
+                built_in = _plain(current)
+                if built_in is not None:
+                    return built_in
             above = (await self._connection.browse([current], ObjectIds.HasSubtype, ua.BrowseDirection.Inverse))[0]
             if not above:
                 return None
             current = above[0].NodeId
         return None
+
+
+def _plain(data_type: ua.NodeId) -> ua.VariantType | None:
+    """The built-in type that ``data_type`` itself is, None for every other."""
+    identifier = data_type.Identifier
+    if data_type.NamespaceIndex or not isinstance(identifier, int) or not 0 < identifier <= _HIGHEST_BUILT_IN:
+        return None
+    return ua.VariantType(identifier)
 
 
 def _value(dv: ua.DataValue) -> object:

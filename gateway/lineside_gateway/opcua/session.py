@@ -135,8 +135,8 @@ class Session:
                 async with asyncio.timeout(3 * self.server.request_timeout_s):
                     await secure(client, self.server, self._pki)
                     await client.connect()
-                    namespaces = Namespaces(tuple(await client.get_namespace_array()))
-                    limits = await read_limits(client, self.server)
+                    uris, limits = await asyncio.gather(client.get_namespace_array(), read_limits(client, self.server))
+                    namespaces = Namespaces(tuple(uris))
             except (OSError, TimeoutError, UaError, ValueError) as e:
                 raise self._explain(e) from e
             self.connects += 1

@@ -6,6 +6,7 @@ server after its namespaces have moved, would meet each other's classes there. H
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,20 +88,25 @@ class StructureTypes:
         """
         if data_type in self._known:
             return self._known[data_type]
-        _, name = await self._describer.built_in(data_type)
-        dv = (await self._connection.read([data_type], AttributeIds.DataTypeDefinition))[0]
-        definition = dv.Value.Value if dv.Value is not None else None
+        # Known before it is read: types may hold themselves, and the fields below are asked for all at once.
+        structure = self._known[data_type] = Structure("", ua.NodeId())
+        (_, name), values = await asyncio.gather(
+            self._describer.built_in(data_type), self._connection.read([data_type], AttributeIds.DataTypeDefinition)
+        )
+        definition = values[0].Value.Value if values[0].Value is not None else None
         plain = (ua.StructureType.Structure, ua.StructureType.StructureWithOptionalFields)
         if not isinstance(definition, ua.StructureDefinition) or definition.StructureType not in plain:
             raise NodeError(
                 f"data type {name} of server '{self._connection.server.name}' has no structure definition that can be "
                 "read; the server needs OPC UA 1.04 DataTypeDefinition, without unions"
             )
-        structure = Structure(name, definition.DefaultEncodingId)
-        self._known[data_type] = structure
-        for f in definition.Fields or []:
-            kind = await self._kind(f.DataType)
-            structure.fields.append(StructureField(str(f.Name), kind, f.ValueRank >= 0, bool(f.IsOptional)))
+        fields = definition.Fields or []
+        kinds = await asyncio.gather(*(self._kind(f.DataType) for f in fields))
+        structure.name, structure.encoding_id = name, definition.DefaultEncodingId
+        structure.fields += [
+            StructureField(str(f.Name), kind, f.ValueRank >= 0, bool(f.IsOptional))
+            for f, kind in zip(fields, kinds, strict=True)
+        ]
         return structure
 
     async def _kind(self, data_type: ua.NodeId) -> ua.VariantType | type[Any] | Structure:
