@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from lineside_plugins.learning.trees import TreeEnsemble, sigmoid
+from lineside_plugins.learning.trees import TreeEnsemble, seen_columns, sigmoid
 
 
 def rows(seed: int, n: int = 800) -> tuple[np.ndarray, np.ndarray]:
@@ -60,3 +60,23 @@ def test_multiclass_model_is_refused() -> None:
     model = HistGradientBoostingClassifier(max_iter=3, random_state=0).fit(x, np.digitize(score, [-0.5, 0.5]))
     with pytest.raises(ValueError, match="expected 1: use a binary model"):
         TreeEnsemble.from_gradient_boosting(model)
+
+
+def test_a_feature_missing_everywhere_can_be_trained_with() -> None:
+    """A column nobody has seen does not stop training, and the model ignores what stands in it later."""
+    x, score = rows(7, 300)
+    x[:, 2] = np.nan
+    model = HistGradientBoostingRegressor(max_iter=5, random_state=0).fit(seen_columns(x), score)
+    flat = TreeEnsemble.from_gradient_boosting(model)
+    later = x.copy()
+    later[:, 2] = 3.0
+    np.testing.assert_array_equal(flat.margin(x), flat.margin(later))
+
+
+def test_the_first_trees_are_the_model_of_that_iteration() -> None:
+    """Cutting an ensemble after ten trees gives what scikit-learn had after ten iterations."""
+    x, score = rows(8, 400)
+    longer = HistGradientBoostingRegressor(max_iter=15, random_state=0).fit(x, score)
+    shorter = HistGradientBoostingRegressor(max_iter=10, random_state=0).fit(x, score)
+    flat = TreeEnsemble.from_gradient_boosting(longer).first(10)
+    np.testing.assert_allclose(flat.margin(x), shorter.predict(x), atol=1e-9)

@@ -145,6 +145,16 @@ class TreeEnsemble:
         return at, shares.reshape(r, f)
 
 
+def seen_columns(rows: NDArray[np.floating[Any]]) -> Floats:
+    """Training rows (R, F) in which a feature that is missing everywhere is 0: scikit-learn cannot bin it.
+
+    No tree splits on a constant, so the fitted model does not depend on what stands there.
+    """
+    missing = np.isnan(rows).all(axis=0)
+    out: Floats = np.where(missing, 0.0, rows)
+    return out
+
+
 def _means_below(
     flat: NDArray[Any], leaf: NDArray[np.bool_], left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> Floats:

@@ -87,7 +87,7 @@ def dimension_features(values: NDArray[np.floating[Any]], end_s: Floats, part: F
     running = (cells[:, :, STATE] == RUNNING) & np.isfinite(cells[:, :, POWER])
     fresh = _since_tool(cells[:, :, TOOL])
     tool, offset = part[:, 0], part[:, 1]
-    fresh &= cells[:, :, TOOL] <= tool[:, None]  # none, if the tool was changed since the last whole cell
+    fresh &= (cells[:, -1, TOOL] <= tool)[:, None]  # else it was changed since the last whole cell
     this_tool = running & fresh
     out = np.full((b, FEATURES), np.nan)
     family = cells[:, -1, FAMILY, None]

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from lineside_plugins.contract import Recording, TrainedModel
 from lineside_plugins.learning import metrics, network
 from lineside_plugins.learning.normaliser import Normaliser
-from lineside_plugins.learning.trees import TreeEnsemble
+from lineside_plugins.learning.trees import TreeEnsemble, seen_columns
 from lineside_plugins.tasks.reject import decision
 from lineside_plugins.tasks.reject import features as f
 from lineside_plugins.tasks.reject.advisor import Advisor
@@ -143,10 +143,11 @@ def calibrate(score: Floats, bad: NDArray[np.bool_]) -> Calibration:
 
 def _dimension_trees(parts: Parts, seed: int) -> DimensionTrees:
     mean = HistGradientBoostingRegressor(**MEAN_TREES, early_stopping=False, random_state=seed)
-    flat = TreeEnsemble.from_gradient_boosting(mean.fit(parts.x, parts.deviation))
+    x = seen_columns(parts.x)
+    flat = TreeEnsemble.from_gradient_boosting(mean.fit(x, parts.deviation))
     left = np.log((parts.deviation - flat.margin(parts.x)) ** 2 + 0.1)
     variance = HistGradientBoostingRegressor(**VARIANCE_TREES, early_stopping=False, random_state=seed)
-    return DimensionTrees(flat, TreeEnsemble.from_gradient_boosting(variance.fit(parts.x, left)))
+    return DimensionTrees(flat, TreeEnsemble.from_gradient_boosting(variance.fit(x, left)))
 
 
 def _dimension_network(parts: Parts, judging: Parts, seed: int, device: str) -> NetworkDimension:
