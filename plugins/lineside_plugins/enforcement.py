@@ -69,11 +69,12 @@ def check_advice(advice: object, outputs: Outputs) -> Advice:
     """
     if not isinstance(advice, Advice):
         raise RefusedError(f"the task returned {type(advice).__name__}; expected Advice or None")
-    missing = [n for n in outputs.names if n not in advice.value]
-    extra = [n for n in advice.value if n not in outputs.names]
-    if missing or extra:
+    names = outputs.names
+    if advice.value.keys() != set(names):
+        missing = [n for n in names if n not in advice.value]
+        extra = [n for n in advice.value if n not in names]
         word, name = ("lacks", missing[0]) if missing else ("has undeclared", extra[0])
-        raise RefusedError(f"the value {word} '{name}'; declared: {', '.join(outputs.names)}")
+        raise RefusedError(f"the value {word} '{name}'; declared: {', '.join(names)}")
     value = {f.name: _checked(f, advice.value[f.name]) for f in outputs.fields}
     if not isinstance(value[outputs.flag], bool):
         raise RefusedError(f"flag '{outputs.flag}' is {value[outputs.flag]!r}; expected true or false")

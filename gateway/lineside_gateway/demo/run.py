@@ -31,6 +31,7 @@ from lineside_plugins.types import Record
 
 START_H = 58.0  # plant hours before the demo begins: machines have aged, one of them near its end
 SPEC_SEED = 7
+WORKERS = ("maintenance,reject", "schedule")  # a verdict on a part never waits for a schedule to be solved
 READY_WITHIN_S = 60.0
 REFRESH_S = 0.25
 DID_NOT_HAPPEN = 1
@@ -60,10 +61,8 @@ def run_demo(options: DemoOptions) -> int:
         plant = processes.start("plant", "lineside_plant", plant_args, log_dir=data)
         children.append(plant)
         with EmbeddedBroker() as broker:
-            worker_args = ["serve", "--tasks", "maintenance,reject,schedule", "--device", "auto", "--die-with-parent"]
-            environment = {"LINESIDE_BROKER_URL": broker.url, "OMP_NUM_THREADS": "1"}
-            worker = processes.start("worker", "lineside_workers", worker_args, log_dir=data, env=environment)
-            children.append(worker)
+            workers = [_start_worker(tasks, broker.url, data) for tasks in WORKERS]
+            children.extend(workers)
             endpoints = processes.wait_ready(plant, READY_WITHIN_S)["endpoints"]
             settings = load_settings(REFPLANT_SETTINGS, environment_of(endpoints, broker.url, options.port, data))
             demo = Demo(settings, endpoints, options, console, started)
@@ -71,7 +70,8 @@ def run_demo(options: DemoOptions) -> int:
             for child in children:
                 if not child.running:
                     console.print(f"[red]{child.name} ended:[/] {child.last_line()}")
-            worker.stop()  # before its broker
+            for worker in workers:  # before their broker
+                worker.stop()
     console.print("all processes ended", style="dim")
     if options.report is None:
         return 0
@@ -80,6 +80,13 @@ def run_demo(options: DemoOptions) -> int:
     for sentence in report["missing"] if isinstance(report["missing"], list) else ():
         console.print(f"[red]did not happen:[/] {sentence}")
     return 0 if report["ok"] else DID_NOT_HAPPEN
+
+
+def _start_worker(tasks: str, broker_url: str, data: Path) -> processes.Child:
+    name = f"worker-{tasks.partition(',')[0]}"
+    args = ["serve", "--tasks", tasks, "--device", "auto", "--die-with-parent"]
+    environment = {"LINESIDE_BROKER_URL": broker_url, "OMP_NUM_THREADS": "1"}
+    return processes.start(name, "lineside_workers", args, log_dir=data, env=environment)
 
 
 def environment_of(endpoints: Mapping[str, str], broker: str, port: int, data: Path) -> dict[str, str]:
