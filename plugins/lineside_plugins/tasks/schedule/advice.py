@@ -49,7 +49,7 @@ def write_advice(proposal: Proposal, config: ScheduleConfig) -> Advice:
             "rule_objective": proposal.by_rule.cost / unit,
             "rule": proposal.rule,
             "changed": changed,
-            "summary": _summary(reasons, changed),
+            "summary": _summary(reasons, rows),
         },
         confidence=confidence,
         interval=interval,
@@ -165,7 +165,9 @@ def _boundary(proposal: Proposal, machine: int, config: ScheduleConfig) -> str:
     return f"{config.machines[machine]} is due for {length} min of maintenance at {due}: taken {last}"
 
 
-def _summary(reasons: tuple[Reason, ...], changed: int) -> str:
-    if not changed:
+def _summary(reasons: tuple[Reason, ...], rows: Sequence[Record]) -> str:
+    moved = [str(r["job_order_id"]) for r in rows if r["changed"]]
+    if not moved:
         return "the MES has this sequence already"
-    return f"{changed} job orders change: " + ("; ".join(r.text for r in reasons) or "new job orders are slotted in")
+    count = "1 job order changes" if len(moved) == 1 else f"{len(moved)} job orders change"
+    return f"{count}: " + ("; ".join(r.text for r in reasons) or f"{', '.join(moved)} slotted in at no extra cost")
