@@ -140,6 +140,20 @@ class Rows:
         """R."""
         return len(self.until_h)
 
+    def where(self, chosen: NDArray[np.bool_]) -> Rows:
+        """The rows marked in ``chosen`` (R,), with the lives they belong to."""
+        used, life = np.unique(self.life[chosen], return_inverse=True)
+        return Rows(
+            x=self.x[chosen],
+            until_h=self.until_h[chosen],
+            failed=self.failed[chosen],
+            mode=self.mode[chosen],
+            drifted=self.drifted[chosen],
+            life=life,
+            unit=self.unit[chosen],
+            lives=tuple(self.lives[i] for i in used),
+        )
+
 
 def rows(found: Sequence[Machine], compensation: f.Compensation, *, stride: int, lags: tuple[int, ...] = (0,)) -> Rows:
     """Windows ending on every ``stride``-th cell of every life in which the machine was in service."""

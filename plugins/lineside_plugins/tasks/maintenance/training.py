@@ -16,7 +16,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from lineside_plugins.contract import Recording, TrainedModel
 from lineside_plugins.learning import conformal, metrics, network
 from lineside_plugins.learning.normaliser import Normaliser
-from lineside_plugins.learning.trees import Tensors, TreeEnsemble
+from lineside_plugins.learning.trees import Tensors, TreeEnsemble, seen_columns
 from lineside_plugins.tasks.maintenance import decision, survival
 from lineside_plugins.tasks.maintenance import features as f
 from lineside_plugins.tasks.maintenance.advisor import Advisor, lives
@@ -27,7 +27,9 @@ from lineside_plugins.tasks.maintenance.model import HazardNetwork, NetworkHazar
 from lineside_plugins.types import ContractError, ModelData
 
 Floats: TypeAlias = NDArray[np.float64]
-TRAIN_STRIDE, SCORE_STRIDE = 6, 2  # cells of 15 minutes between two training rows, and between two replayed looks
+SCORE_STRIDE = 3  # cells of 15 minutes between two replayed looks
+TRAIN_EVERY = 2  # of those rows, neighbours tell the same
+FOLDS = 5  # of plants, for the rule: each is scored by a model that saw neither it nor chose by it
 LAGS = (0, 2)  # the flag must hold now and half an hour ago
 COVERAGE = 0.9
 THRESHOLDS = np.round(np.geomspace(0.02, 0.9, 40), 3)
@@ -39,6 +41,7 @@ MEASURES: dict[str, Measure] = {
     "brier": metrics.brier,
     "calibration_error": metrics.calibration_error,
 }
+Learn: TypeAlias = Callable[[Rows, Rows], HazardTrees | NetworkHazards]
 LATE_H = 24.0  # the crew's finding at a life's end describes the hours before it
 TREES = {
     "learning_rate": 0.06,
@@ -50,24 +53,26 @@ TREES = {
 
 
 def fit(train: Sequence[Recording], validation: Sequence[Recording], *, seed: int, device: str) -> TrainedModel:
-    """Train every candidate, ship the one with the lower validation loss, tune its rule on validation plants."""
+    """Train every candidate, ship the one with the lower validation loss, tune its rule across all plants."""
     known, held = ([m for r in part for m in machines(r)] for part in (train, validation))
     compensation = fit_compensation(known)
-    fitting = rows(known, compensation, stride=TRAIN_STRIDE)
-    judging = rows(held, compensation, stride=SCORE_STRIDE, lags=LAGS)
-    trees = _fit_trees(fitting, judging, np.arange(f.FEATURES), seed)
-    net = _fit_network(fitting, judging, seed, device)
-    age = _fit_trees(fitting, judging, _columns("age_h", "mill"), seed)
+    table = rows([*known, *held], compensation, stride=SCORE_STRIDE, lags=LAGS)
+    training = np.isin(table.unit, [r.unit for r in train])
+    fitting, judging = _thinned(table, training), table.where(~training)
+    learn: dict[str, Learn] = {
+        "trees": lambda a, b: _fit_trees(a, b, np.arange(f.FEATURES), seed),
+        "network": lambda a, b: _fit_network(a, b, seed, device),
+        "age": lambda a, b: _fit_trees(a, b, _columns("age_h", "mill"), seed),
+    }
+    candidates = {name: learner(fitting, judging) for name, learner in learn.items()}
     costs = decision.measured_costs([*known, *held])
-    candidates: dict[str, Hazards] = {"trees": trees, "network": net, "age": age}
     loss = {name: _loss(model, judging) for name, model in candidates.items()}
     winner = min(("trees", "network"), key=lambda name: loss[name])
-    chosen: HazardTrees | NetworkHazards = trees if winner == "trees" else net
-    rule = _rule(chosen, judging, costs)
-    tensors: Tensors = {"compensation": compensation.coefficients, **chosen.to_tensors()}
+    tensors: Tensors = {"compensation": compensation.coefficients, **candidates[winner].to_tensors()}
     late = fitting.until_h < LATE_H
     tensors |= _finding(fitting, fitting.mode, late, seed).to_tensors("mode.")
     tensors |= _finding(fitting, fitting.drifted, late, seed).to_tensors("drift.")
+    rule = _rule(table, _across_plants(table, learn[winner]), costs)
     config = {"winner": winner, "rule": rule, "features": list(f.feature_names()), "costs_h": _as_dict(costs)}
     report = [
         {"candidate": name, "split": "validation", "loss": loss[name], **_measures(model, judging, costs)}
@@ -111,7 +116,7 @@ def _fit_trees(fitting: Rows, judging: Rows, columns: NDArray[np.intp], seed: in
     seen = at_risk.reshape(-1) > 0
     x = expand(fitting.x[:, 0][:, columns], survival.INTERVALS)[seen]
     model = HistGradientBoostingClassifier(**TREES, early_stopping=False, random_state=seed)
-    trees = TreeEnsemble.from_gradient_boosting(model.fit(x, event.reshape(-1)[seen] > 0))
+    trees = TreeEnsemble.from_gradient_boosting(model.fit(seen_columns(x), event.reshape(-1)[seen] > 0))
     at_risk, event = survival.targets(judging.until_h, judging.failed)
     seen = at_risk.reshape(-1) > 0
     rows_seen = expand(judging.x[:, 0][:, columns], survival.INTERVALS)[seen]
@@ -139,7 +144,7 @@ def _finding(fitting: Rows, label: NDArray[np.int64], late: NDArray[np.bool_], s
     model = HistGradientBoostingClassifier(
         max_iter=40, max_leaf_nodes=8, max_depth=4, min_samples_leaf=60, l2_regularization=5.0, random_state=seed
     )
-    return TreeEnsemble.from_gradient_boosting(model.fit(fitting.x[used, 0], label[used]))
+    return TreeEnsemble.from_gradient_boosting(model.fit(seen_columns(fitting.x[used, 0]), label[used]))
 
 
 def _lasting(model: Hazards, judged: Rows) -> Floats:
@@ -155,24 +160,37 @@ def _loss(model: Hazards, judged: Rows) -> float:
     )
 
 
-def _rule(model: Hazards, judging: Rows, costs: decision.Costs) -> dict[str, Any]:
-    score = _lasting(model, judging)
-    threshold, replayed = decision.best_threshold(judging, score, costs, THRESHOLDS)
-    curve = survival.curve(model.hazard(judging.x[:, 0]))
-    ended = judging.failed
-    weight = 1.0 / np.bincount(judging.life)[judging.life][ended]
-    truth = np.log1p(np.minimum(judging.until_h, survival.RUL_CAP_H))[ended]
-    margins = []
-    for low in (True, False):
-        edge = np.log1p(survival.quantile(curve, 0.05 if low else 0.95))[ended]
-        outside = edge - truth if low else truth - edge
-        margins.append(conformal.quantile(outside, (1 + COVERAGE) / 2, weight))
+def _thinned(table: Rows, chosen: NDArray[np.bool_]) -> Rows:
+    return table.where(chosen & (np.arange(len(table)) % TRAIN_EVERY == 0))
+
+
+def _across_plants(table: Rows, learn: Learn) -> Floats:
+    """Hazards (R, looks, K) of every row by a model trained and stopped on other plants."""
+    names = np.unique(table.unit)
+    fold = np.arange(len(names)) % min(FOLDS, len(names))
+    of_row = fold[np.searchsorted(names, table.unit)]
+    out = np.empty((*table.x.shape[:2], survival.INTERVALS))
+    for k in np.unique(fold):
+        stop = (k + 1) % (fold.max() + 1)
+        model = learn(_thinned(table, (of_row != k) & (of_row != stop)), table.where(of_row == stop))
+        x = table.x[of_row == k]
+        out[of_row == k] = model.hazard(x.reshape(-1, x.shape[2])).reshape(*x.shape[:2], -1)
+    return out
+
+
+def _rule(table: Rows, hazard: Floats, costs: decision.Costs) -> dict[str, Any]:
+    """Threshold by replayed cost and conformal margins by coverage, both from ``hazard`` of unseen plants."""
+    looks = [survival.failure_probability(survival.curve(hazard[:, i])) for i in range(hazard.shape[1])]
+    threshold, replayed = decision.best_threshold(table, np.min(looks, axis=0), costs, THRESHOLDS)
+    curve = survival.curve(hazard[table.failed, 0])
+    truth = np.log1p(np.minimum(table.until_h, survival.RUL_CAP_H))[table.failed]
+    low, high = np.log1p(survival.quantile(curve, np.array([0.05, 0.95]))).T
     return {
         "threshold": threshold,
         "lags": list(LAGS),
-        "low_margin": margins[0],
-        "high_margin": margins[1],
-        "validation_replay": _replayed(replayed),
+        "low_margin": conformal.quantile(low - truth, (1 + COVERAGE) / 2),
+        "high_margin": conformal.quantile(truth - high, (1 + COVERAGE) / 2),
+        "replay_across_plants": _replayed(replayed),
     }
 
 
