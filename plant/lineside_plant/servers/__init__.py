@@ -2,5 +2,6 @@
 
 Modules, from the wire inwards: ``endpoint`` (one OPC UA server, quiet and quick to start), ``tags`` (what a PLC shows),
 ``plc`` and ``interlocks`` (a PLC and its own logic), ``job_types``, ``job_control`` and ``mes`` (the MES), ``events``,
-``faults`` (what goes wrong on purpose), ``line`` (the plant and its six servers as one), ``serve`` (the process).
+``tag_history``, ``event_history``, ``past`` and ``history_service`` (what a historian keeps, and HistoryRead),
+``faults`` (what goes wrong on purpose), ``site`` (the plant and its six servers as one), ``serve`` (the process).
 """

@@ -23,6 +23,7 @@ from asyncua.server.user_managers import UserManager
 from asyncua.ua.attribute_ids import AttributeIds
 
 from lineside_plant.servers.errors import PortBusyError
+from lineside_plant.servers.history_service import MAX_NODES, HistoryService
 from lineside_plant.servers.nodeids import ObjectIds, standard
 
 _standard_nodes: dict[ua.NodeId, NodeData] = {}
@@ -76,6 +77,8 @@ class Endpoint:
         self.namespaces = namespaces
         self.server = Server(iserver=_InternalServer(user_manager=_Operators()))
         self.index: dict[str, int] = {}
+        self.history = HistoryService(self.server.iserver)
+        self.server.iserver.history_manager = self.history
 
     async def build(self) -> None:
         """Create the address space; nothing listens yet."""
@@ -90,6 +93,11 @@ class Endpoint:
         await self.server.set_application_uri(self.application_uri)
         for uri in self.namespaces:
             self.index[uri] = await self.server.register_namespace(uri)
+        data = ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData
+        events = ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadEvents
+        for limit in (data, events):
+            value = ua.DataValue(ua.Variant(MAX_NODES, ua.VariantType.UInt32))
+            await self.space.write_attribute_value(standard(limit), AttributeIds.Value, value)
 
     async def open(self) -> None:
         """Listen.
@@ -133,12 +141,14 @@ class Endpoint:
         data_type: ua.NodeId,
         type_definition: int = ObjectIds.BaseDataVariableType,
         writable: bool = False,
+        historized: bool = False,
         name_index: int | None = None,
         description: str = "",
     ) -> Node:
         """Add a Variable whose BrowseName is the last part of its string NodeId, and return it."""
         name = str(nodeid.Identifier).rsplit(".", 1)[-1]
         access = ua.AccessLevel.CurrentRead.mask | (ua.AccessLevel.CurrentWrite.mask if writable else 0)
+        access |= ua.AccessLevel.HistoryRead.mask if historized else 0
         attributes = ua.VariableAttributes()
         attributes.DisplayName = ua.LocalizedText(name)
         attributes.Description = ua.LocalizedText(description or name)
@@ -146,6 +156,7 @@ class Endpoint:
         attributes.Value = value
         attributes.ValueRank = ua.ValueRank.OneDimension if value.is_array else ua.ValueRank.Scalar
         attributes.AccessLevel = attributes.UserAccessLevel = access
+        attributes.Historizing = historized
         item = ua.AddNodesItem()
         item.RequestedNewNodeId = nodeid
         item.BrowseName = ua.QualifiedName(name, ua.UInt16(nodeid.NamespaceIndex if name_index is None else name_index))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Protocol
@@ -17,10 +17,11 @@ from lineside_plant.events import PlantEvent, time_us
 from lineside_plant.kpis import Kpis
 from lineside_plant.servers.arguments import Argument, Method, add_method
 from lineside_plant.servers.endpoint import Endpoint
+from lineside_plant.servers.event_history import EventHistory
 from lineside_plant.servers.event_source import EventSource
 from lineside_plant.servers.job_control import JobControl, JobOrders
 from lineside_plant.servers.job_types import JOB_CONTROL_URI
-from lineside_plant.servers.nodeids import text
+from lineside_plant.servers.nodeids import ObjectIds, standard, text
 from lineside_plant.servers.published import PublishedValue, source_time
 
 MES = "MES"
@@ -47,12 +48,20 @@ class Office(JobOrders, Protocol):
 class Mes:
     """The MES server at ``url``. ``advance`` runs a lock-step plant to a plant time; None when the wall clock does."""
 
-    def __init__(self, url: str, office: Office, advance: Callable[[float], Awaitable[float]] | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        office: Office,
+        advance: Callable[[float], Awaitable[float]] | None,
+        past: Iterable[PlantEvent] = (),
+    ) -> None:
+        """``past`` are the events before serving began, for HistoryRead."""
         self._office = office
         self._advance = advance
         self.url = url
         self._job_control = JobControl(office, self.publish)
         self._variables: dict[str, ua.NodeId] = {}
+        self._history = EventHistory(past)
 
     async def start(self) -> None:
         """Build the server and listen.
@@ -69,6 +78,10 @@ class Mes:
         await self._add_simulation(index)
         self._events = EventSource()
         await self._events.build(self.endpoint, index)
+        self.endpoint.history.events = self._history, self._events
+        notifier = ua.EventNotifier.SubscribeToEvents.mask | ua.EventNotifier.HistoryRead.mask
+        value = ua.DataValue(ua.Variant(notifier, ua.VariantType.Byte))
+        await self.endpoint.space.write_attribute_value(standard(ObjectIds.Server), AttributeIds.EventNotifier, value)
         await self.endpoint.open()
 
     async def stop(self) -> None:
@@ -90,7 +103,8 @@ class Mes:
         await self.endpoint.write_clock()
 
     async def emit(self, event: PlantEvent) -> None:
-        """Emit an event on the Server object."""
+        """Emit an event on the Server object, and keep it."""
+        self._history.add(event)
         await self._events.emit(event)
 
     async def _add_simulation(self, index: int) -> None:

@@ -20,6 +20,7 @@ from lineside_plant.servers.interlocks import Commands, InterlockedWrites, PlcLo
 from lineside_plant.servers.nodeids import ObjectIds, text
 from lineside_plant.servers.published import PublishedValue, source_time
 from lineside_plant.servers.samples import Sample
+from lineside_plant.servers.tag_history import TagHistory
 from lineside_plant.servers.units import VARIANT_TYPES, unit_information
 from lineside_plant.tags import Tag, TagType, tags_of
 
@@ -51,7 +52,15 @@ class _Node:
 class Plc:
     """The PLC of ``machine``, serving at ``url``. ``now_s`` tells plant time in seconds."""
 
-    def __init__(self, machine: str, url: str, commands: Commands, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        machine: str,
+        url: str,
+        commands: Commands,
+        now_s: Callable[[], float],
+        history: TagHistory | None = None,
+    ) -> None:
+        """``history`` holds what a historian kept of the machine's tags before; what comes is added."""
         self.machine = machine
         self.url = url
         self.uri = f"urn:refplant:plc:{machine}"
@@ -59,6 +68,7 @@ class Plc:
         self.serving = False
         self._tags = {tag.name: tag for tag in tags_of(machine)}
         self.tag_names = tuple(self._tags)
+        self._history = history or TagHistory(self._tags)
         self._logic = PlcLogic(machine, commands)
         self._now_s = now_s
         self._latest: dict[str, PublishedValue] = {}
@@ -111,6 +121,7 @@ class Plc:
         server_time = datetime.now(UTC)
         last: dict[str, Sample] = {}
         for sample in samples:
+            self._history.note(sample)
             node = self._nodes.get(sample.tag)
             if node is not None and node.monitored:
                 await self._write(sample, node, server_time)
@@ -160,6 +171,9 @@ class Plc:
             status = StatusCodes.BadWaitingForInitialData if tag.sampled else StatusCodes.Good
             first = Sample(self._now_us(), tag.name, 0.0, status)
             initial = self._data_value(tag, first, datetime.now(UTC), tag.initial)
+        trace = self._history.traces.get(tag.name)
+        if trace is not None:
+            self.endpoint.history.traces[nodeid] = trace, VARIANT_TYPES[tag.data_type]
         node = await self.endpoint.add_variable(
             self._machine_node,
             nodeid,
@@ -167,6 +181,7 @@ class Plc:
             data_type=ua.NodeId(ua.Int32(VARIANT_TYPES[tag.data_type].value)),
             type_definition=ObjectIds.AnalogUnitRangeType if _analog(tag) else ObjectIds.BaseDataVariableType,
             writable=tag.writable,
+            historized=trace is not None,
             description=tag.description,
         )
         if _analog(tag):

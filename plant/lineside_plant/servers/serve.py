@@ -21,6 +21,7 @@ from lineside_plant.servers.errors import PlantServerError
 from lineside_plant.servers.faults import KINDS, parse_fault
 from lineside_plant.servers.mes import MES, kpis_json
 from lineside_plant.servers.pace import Pace
+from lineside_plant.servers.past import Past, observed_from_s, run_to
 from lineside_plant.servers.site import Site
 from lineside_plant.spec import MACHINES, PlantSpec
 
@@ -54,7 +55,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=7, help="seed of everything that happens (default %(default)s)")
     parser.add_argument("--spec-seed", type=int, metavar="N", help="draw the plant's constants from this seed; without it the nominal plant")  # fmt: skip  # noqa: E501
     parser.add_argument("--policy", choices=POLICIES, default="external", help="who decides: commands from outside, or a rule (default %(default)s)")  # fmt: skip  # noqa: E501
-    parser.add_argument("--start-h", type=_not_negative, default=0.0, metavar="H", help="run the plant to this hour before serving, so that machines are worn")  # fmt: skip  # noqa: E501
+    parser.add_argument("--start-h", type=_not_negative, default=0.0, metavar="H", help="run the plant to this hour before serving, so that machines are worn and their tags have a history")  # fmt: skip  # noqa: E501
     parser.add_argument("--hours", type=_positive, metavar="H", help="end after this many plant hours of serving; in lock-step time then stands still")  # fmt: skip  # noqa: E501
     parser.add_argument("--warmup-h", type=_not_negative, default=72.0, metavar="H", help="plant hours that the KPIs leave out (default 72)")  # fmt: skip  # noqa: E501
     parser.add_argument("--inject", action="append", default=[], metavar="FAULT", help=f"KIND:MACHINE[:TAG[:FROM:TO]][,option=value], may be repeated; kinds: {', '.join(KINDS)}; FROM and TO in plant seconds since serving began")  # fmt: skip  # noqa: E501
@@ -74,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def build_plant(arguments: argparse.Namespace) -> Plant:
-    """The plant the arguments describe, run to ``--start-h``."""
+def build_plant(arguments: argparse.Namespace) -> tuple[Plant, Past]:
+    """The plant the arguments describe, run to ``--start-h``, and what its servers remember of that time."""
     spec = PlantSpec() if arguments.spec_seed is None else PlantSpec.draw(arguments.spec_seed)
     policy: Policy = POLICIES[arguments.policy]()
     start_s = 3600.0 * arguments.start_h
@@ -88,10 +89,9 @@ def build_plant(arguments: argparse.Namespace) -> Plant:
         horizon_h=end_h,
         warmup_h=warmup_h,
         observe=Observe.FULL,
-        observe_from_s=start_s,
+        observe_from_s=observed_from_s(start_s),
     )
-    plant.advance(start_s)
-    return plant
+    return plant, run_to(plant, start_s)
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
@@ -105,9 +105,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
     names = (*MACHINES, MES)
     ports = _ports(arguments.host, arguments.port, len(names))
     urls = {name: f"opc.tcp://{arguments.host}:{port}" for name, port in zip(names, ports, strict=True)}
-    plant = build_plant(arguments)
+    plant, past = build_plant(arguments)
     until_s = plant.now_s + 3600.0 * arguments.hours if arguments.hours else math.inf
-    site = Site(plant, urls, lock_step=arguments.lockstep, faults=faults, until_s=until_s)
+    site = Site(plant, urls, lock_step=arguments.lockstep, faults=faults, until_s=until_s, past=past)
     await _start_without_collector(site)
     try:
         print(json.dumps({"ready": True, "endpoints": urls}), flush=True)

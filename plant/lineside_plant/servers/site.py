@@ -10,8 +10,9 @@ from lineside_plant.events import PlantEvent, time_us
 from lineside_plant.plant import Plant
 from lineside_plant.servers.faults import SERVER_FAULTS, FaultSpec, SampleFaults, ServerFault
 from lineside_plant.servers.mes import MES, Mes
+from lineside_plant.servers.past import Past
 from lineside_plant.servers.plc import Plc
-from lineside_plant.servers.samples import in_time_order
+from lineside_plant.servers.samples import Sample, in_time_order
 from lineside_plant.spec import MACHINES
 
 CHUNK_S = 60.0
@@ -34,14 +35,17 @@ class Site:
         lock_step: bool,
         faults: Sequence[FaultSpec] = (),
         until_s: float = math.inf,
+        past: Past | None = None,
     ) -> None:
+        """``past`` is what a plant that has run before remembers of it."""
         self.plant = plant
         self.until_s = until_s
         self.urls = dict(urls)
         self._began_s = plant.now_s
         self._lock = asyncio.Lock()
-        self.plcs = {m: Plc(m, urls[m], plant, lambda: plant.now_s) for m in MACHINES}
-        self.mes = Mes(urls[MES], plant, self.advance if lock_step else None)
+        self._past = past or Past()
+        self.plcs = {m: Plc(m, urls[m], plant, lambda: plant.now_s, self._past.tags[m]) for m in MACHINES}
+        self.mes = Mes(urls[MES], plant, self.advance if lock_step else None, self._past.events)
         self._servers: tuple[Plc | Mes, ...] = (*self.plcs.values(), self.mes)
         self._sample_faults = {
             m: SampleFaults([f for f in faults if f.machine == m], plant.seed)
@@ -61,6 +65,8 @@ class Site:
             fault.prepare(plc)
         for server in self._servers:
             await server.start()
+        for machine, changes in self._past.changes.items():
+            await self.plcs[machine].publish(Sample(*change) for change in changes)
         await self._show()
         self._clock = asyncio.create_task(self._keep_clocks())
 
