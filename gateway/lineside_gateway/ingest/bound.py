@@ -37,10 +37,12 @@ class Step:
 class BoundTask:
     """A binding over the equipment that has what the task requires; ``missing`` lists the rest with what it lacks."""
 
-    def __init__(self, binding: Binding, table: TagTable, tally: Tally) -> None:
+    def __init__(self, binding: Binding, table: TagTable, tally: Tally, begin_us: Mapping[str, int]) -> None:
+        """``begin_us`` says per piece of equipment up to where samples are history; read at every step."""
         self.binding = binding
         self._table = table
         self._tally = tally
+        self._begin_us = begin_us
         inputs = binding.inputs
         needs = dict.fromkeys(inputs.requires)
         if inputs.window is not None:
@@ -120,10 +122,13 @@ class BoundTask:
 
     def _changed(self, changes: Sequence[TagChange], step: Step) -> list[tuple[int, str, str, bool]]:
         tags = self.binding.inputs.trigger.on_change
-        mine = [c for c in changes if c.tag in tags and c.equipment_id in self._places]
+        mine = [c for c in changes if c.tag in tags and c.equipment_id in self._places and self._is_live(c)]
         if self.binding.inputs.scope is Scope.EQUIPMENT:
             return [(c.time_us, c.equipment_id, c.tag, True) for c in mine]
         return [(max(c.time_us, step.line_before_us), self.binding.line_id, c.tag, False) for c in mine]
+
+    def _is_live(self, change: TagChange) -> bool:
+        return change.time_us > self._begin_us.get(change.equipment_id, NEVER_US)
 
     def _arrived(self, arrivals: Sequence[Arrival], step: Step) -> list[tuple[int, str, str, bool]]:
         out: list[tuple[int, str, str, bool]] = []
@@ -158,11 +163,13 @@ class BoundTask:
         self._next_us[key] = due
 
     def _first_us(self, key: str, mark: int) -> int | None:
-        """Where periods begin: at the first sample of a window, else no further back than the deadline."""
+        """Where periods begin: at a window's first sample after its history, else no further back than the deadline."""
+        begin = self._begin_us.get(key, NEVER_US) + 1
         if self.grid is not None:
-            return self._table.gap(self._rows[self._places[key]])[1]
+            first = self._table.gap(self._rows[self._places[key]])[1]
+            return None if first is None else max(first, begin)
         found = [t for t in map(self._table.first_us, self.equipment_ids if key not in self._places else (key,)) if t]
-        return max(min(found), mark - round(self.binding.inputs.deadline_s * 1e6)) if found else None
+        return max(min(found), mark - round(self.binding.inputs.deadline_s * 1e6), begin) if found else None
 
     def _skip_silence(self, key: str, mark: int) -> None:
         """Count the periods of a stretch without any sample as stale, without closing each."""

@@ -140,13 +140,14 @@ class RecordStreams:
         """Let go of a view that nobody reads any more."""
         self._selections[selection.spec.stream].remove(selection)
 
-    def add(self, stream: str, record: Record) -> None:
-        """Add a row; its "time" orders it."""
+    def add(self, stream: str, record: Record, *, past: bool = False) -> None:
+        """Add a row; its "time" orders it. A ``past`` one is seen and makes nothing due."""
         time_us = time_of(record)
         self._backlog.setdefault(stream, deque(maxlen=BACKLOG_ROWS)).append((time_us, record))
         for selection in self._selections.get(stream, ()):
             selection.add(time_us, record)
-        self._arrive(time_us, stream, record)
+        if not past:
+            self._arrive(time_us, stream, record)
 
     def replace(self, stream: str, records: Sequence[Record], time_us: int) -> bool:
         """Replace the list as of ``time_us``; an equal list is no change.

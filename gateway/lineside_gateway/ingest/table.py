@@ -145,9 +145,12 @@ class TagTable:
         self._touched.add(key)
         self._intake.seen(self._equipment[equipment_id], time_us, time_us)
 
-    def add_record(self, stream: str, record: Record) -> None:
-        """Add a row with "time" (ISO 8601 UTC) and "equipment_id" to ``events`` or ``recommendations/<task>``."""
-        self.streams.add(stream, record)
+    def add_record(self, stream: str, record: Record, *, past: bool = False) -> None:
+        """Add a row with "time" (ISO 8601 UTC) and "equipment_id" to ``events`` or ``recommendations/<task>``.
+
+        A ``past`` row, from a server's history, is seen by windows and makes none due.
+        """
+        self.streams.add(stream, record, past=past)
 
     def set_records(self, stream: str, records: Sequence[Record], time_us: int) -> bool:
         """Replace the whole list of ``stream`` (``job_orders``) as of ``time_us``; returns whether it changed."""

@@ -36,6 +36,7 @@ class Windower:
         self._marks: dict[str, int] = {}
         self._line_us = self._line_goal = NEVER_US
         self._span_us, self._reach_us = HOUR_US, 0
+        self._begin_us: dict[str, int] = {}
         for binding in bindings:
             self._add(binding)
 
@@ -50,9 +51,17 @@ class Windower:
             self._tasks.remove(task)
         self._add(binding, former)
 
+    def begin(self, equipment_id: str, from_us: int) -> None:
+        """Close windows of this equipment after ``from_us`` only: its samples up to there are history.
+
+        They fill windows and make none due, neither by a period nor by a change. Say so before the equipment's
+        watermark gets there.
+        """
+        self._begin_us[equipment_id] = max(from_us, self._begin_us.get(equipment_id, NEVER_US))
+
     def _add(self, binding: Binding, former: Sequence[BoundTask] = ()) -> None:
         tally = self._ledger.task(binding.task).windows
-        task = BoundTask(binding, self._table, tally)
+        task = BoundTask(binding, self._table, tally, self._begin_us)
         self._tasks.append(task)
         for other in former:
             task.take_over(other)
@@ -91,7 +100,9 @@ class Windower:
         out: list[Request] = []
         while True:
             edge = self._edge(goal)
-            out += self._step({e: min(m, edge) for e, m in goal.items()}, min(edge, self._line_goal))
+            # The history of equipment that has come up late is stepped through while the others stay where they are.
+            marks = {e: max(min(m, edge), self._marks.get(e, NEVER_US)) for e, m in goal.items()}
+            out += self._step(marks, min(edge, self._line_goal))
             if edge >= self._line_goal:
                 return out
 
