@@ -85,6 +85,8 @@ class InProcessLink:
                 self._table.declare(machine, tag)
             else:
                 self._table.add(machine, tag)
+            if tag in ACKNOWLEDGES:  # a server gives each subscriber the present value first
+                self._table.put(machine, tag, time_us(0.0), 0)
 
     async def advance(self, to_s: float) -> None:
         """Run the plant to ``to_s``; afterwards all samples up to then are in the table."""
