@@ -70,21 +70,21 @@ class Advisor:
         records: Sequence[Mapping[str, tuple[Record, ...]]] = batch.records or ({},) * len(batch)
         renewed = np.array([_last_renewal(r.get("events", ())) for r in records], dtype=np.float64)
         age_s = np.where(renewed <= end_s, end_s - renewed, np.nan)
-        x = f.features(values, end_s, age_s, self.compensation, period_s=batch.period_s, lags=self.rule.lags)
-        b, looks, width = x.shape
-        curve = survival.curve(self.hazards.hazard(x.reshape(b * looks, width)))
-        p = survival.failure_probability(curve).reshape(b, looks)
-        now = x[:, 0]
-        life = lives(curve[::looks], self.rule)
-        flag = (p.min(axis=1) > self.threshold) & ~(age_s < 3600.0 * self.config.min_age_h)
-        telling = np.flatnonzero(p[:, 0] > WORTH_EXPLAINING)
-        modes = self._modes(now, p[:, 0], telling)
+        now = f.features(values, end_s, age_s, self.compensation, period_s=batch.period_s)[:, 0]
+        curve = survival.curve(self.hazards.hazard(now))
+        p = survival.failure_probability(curve)
+        flag = (p > self.threshold) & ~(age_s < 3600.0 * self.config.min_age_h)
+        if flag.any():
+            flag[flag] = self._lasting(values[flag], end_s[flag], age_s[flag], batch.period_s)
+        life = lives(curve, self.rule)
+        telling = np.flatnonzero(p > WORTH_EXPLAINING)
+        modes = self._modes(now, p, telling)
         reasons = dict(zip(telling.tolist(), self._reasons(now[telling]), strict=True))
         seen = now[:, RUNNING_SHARE] * values.shape[1] >= CELLS_NEEDED - 0.5
         state = values[:, -1, f.STATE]
         out: list[Advice | None] = []
-        for i in range(b):
-            found = _Finding(float(end_s[i]), bool(flag[i]), float(p[i, 0]), _three(life[i]), modes[i])
+        for i in range(len(batch)):
+            found = _Finding(float(end_s[i]), bool(flag[i]), float(p[i]), _three(life[i]), modes[i])
             if state[i] == f.FAILED:
                 out.append(_standing(found, failed=_failed(records[i].get("events", ()))))
             elif state[i] == f.MAINTAINED or not seen[i]:
@@ -97,6 +97,16 @@ class Advisor:
     def threshold(self) -> float:
         """The configured threshold, else the tuned one."""
         return self.rule.threshold if self.config.threshold is None else self.config.threshold
+
+    def _lasting(self, values: NDArray[np.float32], end_s: Floats, age_s: Floats, period_s: float) -> NDArray[np.bool_]:
+        """Whether the earlier looks would have exceeded the threshold too, so that no noisy minute raises a flag."""
+        earlier = tuple(lag for lag in self.rule.lags if lag)
+        if not earlier:
+            return np.ones(len(values), dtype=np.bool_)
+        x = f.features(values, end_s, age_s, self.compensation, period_s=period_s, lags=earlier)
+        hazard = self.hazards.hazard(x.reshape(-1, x.shape[2]), survival.DECISION_INTERVALS)
+        p = survival.failure_probability(survival.curve(hazard)).reshape(x.shape[:2])
+        return np.asarray((p > self.threshold).all(axis=1))
 
     def _modes(self, x: Floats, p: Floats, telling: NDArray[np.intp]) -> list[str]:
         """What is likely wrong with each machine; a drifting sensor is named as long as nothing is to be done."""

@@ -8,6 +8,7 @@ model fitted on recordings, then averaged over horizons that end at the window's
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -127,9 +128,7 @@ def features(
     mill = with_tool(values)
     clean = signals(values) - covariates(values, end_s, period_s) @ compensation.coefficients[mill]
     clean = np.where(mask[:, :, None], clean, 0.0)
-    from_end = np.arange(t)[::-1]
-    spans = [(from_end >= lag) & (from_end < lag + h * 3600.0 / period_s) for lag in lags for h in HORIZONS_H]
-    weights = np.array(spans, dtype=np.float64)  # (L*H, T)
+    weights = _spans(t, lags, period_s)
     count = (mask @ weights.T).reshape(b, len(lags), -1)
     mean = np.matmul(weights, clean).reshape(b, len(lags), len(HORIZONS_H), 3)
     mean = np.where(count[..., None] >= 2, mean / np.maximum(count, 1)[..., None], np.nan)
@@ -147,6 +146,14 @@ def features(
         [mean.reshape(b, len(lags), -1), recent - level[:, None], mean[:, :, 2] - mean[:, :, 4], np.stack(tail, -1)],
         axis=-1,
     )
+
+
+@lru_cache(maxsize=16)
+def _spans(length: int, lags: tuple[int, ...], period_s: float) -> Floats:
+    """Which cells each lag and horizon average over, 0 or 1, (L * H, T)."""
+    from_end = np.arange(length)[::-1]
+    spans = [(from_end >= lag) & (from_end < lag + h * 3600.0 / period_s) for lag in lags for h in HORIZONS_H]
+    return np.array(spans, dtype=np.float64)
 
 
 def _mean(cells: Floats, weights: Floats, count: Floats) -> Floats:

@@ -32,6 +32,8 @@ TRAIN_EVERY = 2  # of those rows, neighbours tell the same
 FOLDS = 5  # of plants, for the rule: each is scored by a model that saw neither it nor chose by it
 LAGS = (0, 2)  # the flag must hold now and half an hour ago
 COVERAGE = 0.9
+SHARE_OF_PLANTS = 0.8
+ENOUGH_ROWS = 100  # of lives that ended in failure, for a plant to have a margin of its own
 THRESHOLDS = np.round(np.geomspace(0.02, 0.9, 40), 3)
 AGES_H = np.arange(20.0, 300.0, 10.0)
 Measure: TypeAlias = Callable[[NDArray[np.bool_], Floats], float]
@@ -182,16 +184,25 @@ def _rule(table: Rows, hazard: Floats, costs: decision.Costs) -> dict[str, Any]:
     """Threshold by replayed cost and conformal margins by coverage, both from ``hazard`` of unseen plants."""
     looks = [survival.failure_probability(survival.curve(hazard[:, i])) for i in range(hazard.shape[1])]
     threshold, replayed = decision.best_threshold(table, np.min(looks, axis=0), costs, THRESHOLDS)
-    curve = survival.curve(hazard[table.failed, 0])
-    truth = np.log1p(np.minimum(table.until_h, survival.RUL_CAP_H))[table.failed]
-    low, high = np.log1p(survival.quantile(curve, np.array([0.05, 0.95]))).T
+    ended = table.failed
+    truth = np.log1p(np.minimum(table.until_h, survival.RUL_CAP_H))[ended]
+    low, high = np.log1p(survival.quantile(survival.curve(hazard[ended, 0]), np.array([0.05, 0.95]))).T
     return {
         "threshold": threshold,
         "lags": list(LAGS),
-        "low_margin": conformal.quantile(low - truth, (1 + COVERAGE) / 2),
-        "high_margin": conformal.quantile(truth - high, (1 + COVERAGE) / 2),
+        "low_margin": _margin(low - truth, table.unit[ended]),
+        "high_margin": _margin(truth - high, table.unit[ended]),
         "replay_across_plants": _replayed(replayed),
     }
+
+
+def _margin(outside: Floats, units: NDArray[np.str_]) -> float:
+    """Conformal margin for one side that holds in ``SHARE_OF_PLANTS``: plants differ more than the rows of one."""
+    each = [outside[units == unit] for unit in np.unique(units)]
+    needed = [conformal.quantile(rows, (1 + COVERAGE) / 2) for rows in each if len(rows) >= ENOUGH_ROWS]
+    if not needed:
+        return conformal.quantile(outside, (1 + COVERAGE) / 2)
+    return float(np.quantile(needed, SHARE_OF_PLANTS))
 
 
 def _measures(model: Hazards, judged: Rows, costs: decision.Costs, *, intervals: bool = False) -> dict[str, object]:

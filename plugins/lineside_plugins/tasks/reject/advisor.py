@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lineside_plugins.tasks.reject import features as f
 from lineside_plugins.tasks.reject.config import RejectConfig
-from lineside_plugins.tasks.reject.dataset import inspections
+from lineside_plugins.tasks.reject.dataset import count_of, inspections
+from lineside_plugins.tasks.reject.decision import Thresholds
 from lineside_plugins.tasks.reject.heads import (
     Calibration,
     DimensionHead,
@@ -37,8 +38,7 @@ class Rule:
     tolerance_um: float
     dimension: Calibration
     porosity: Calibration
-    dimension_threshold: float
-    porosity_threshold: float
+    thresholds: Thresholds
     usual_dimension: float
     usual_porosity: float
 
@@ -102,31 +102,40 @@ class Advisor:
         telling = np.flatnonzero(p > WORTH_EXPLAINING)
         if len(telling):
             shares = dict(zip(telling.tolist(), self.dimension.shares(x[telling]), strict=True))
-        threshold = self.config.dimension_threshold or self.rule.dimension_threshold
+        count = np.array([count_of(batch.snapshots[b]["SerialNo"]) for b in rows])
+        flag = self._thresholds().flags_dimension(p, count)
         out = []
         for i, b in enumerate(rows):
             reasons = _reasons(shares[i], x[i], float(mean[i]), float(spread[i])) if i in shares else ()
             serial_no = str(batch.snapshots[b]["SerialNo"])
-            out.append(_advice(serial_no, (float(p[i]), self.rule.usual_porosity), bool(p[i] > threshold), reasons))
+            out.append(_advice(serial_no, (float(p[i]), self.rule.usual_porosity), bool(flag[i]), reasons))
         return out
 
+    def _thresholds(self) -> Thresholds:
+        """The tuned thresholds, each replaced by the configured one where there is one."""
+        tuned, own = self.rule.thresholds, self.config
+        if own.dimension_threshold is not None:
+            tuned = replace(tuned, dimension=own.dimension_threshold, every=1)
+        if own.porosity_threshold is not None:
+            tuned = replace(tuned, porosity=own.porosity_threshold)
+        return tuned
+
     def _of_press(self, serial_no: str, p: float) -> Advice:
-        threshold = self.config.porosity_threshold or self.rule.porosity_threshold
         times = p / max(self.rule.usual_porosity, 1e-6)
         text = f"press signature: {times:.0f} times as likely porous as the usual part"
         reasons = (Reason("ForceCurve", 1.0, text),) if p > WORTH_EXPLAINING else ()
-        return _advice(serial_no, (self.rule.usual_dimension, p), p > threshold, reasons, own=p)
+        return _advice(serial_no, (self.rule.usual_dimension, p), p > self._thresholds().porosity, reasons, own=p)
 
 
 def read_rule(config: Mapping[str, object]) -> Rule:
     """The rule as stored in a model's configuration."""
     r = cast("Mapping[str, Any]", config["rule"])
+    thresholds = r["thresholds"]
     return Rule(
         tolerance_um=float(r["tolerance_um"]),
         dimension=Calibration(*(float(v) for v in r["dimension"])),
         porosity=Calibration(*(float(v) for v in r["porosity"])),
-        dimension_threshold=float(r["dimension_threshold"]),
-        porosity_threshold=float(r["porosity_threshold"]),
+        thresholds=Thresholds(float(thresholds[0]), float(thresholds[1]), int(thresholds[2])),
         usual_dimension=float(r["usual_dimension"]),
         usual_porosity=float(r["usual_porosity"]),
     )

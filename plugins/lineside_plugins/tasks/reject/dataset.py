@@ -32,7 +32,7 @@ class Parts:
 
     ``x`` is (P, F) features or (P, CURVE) curves; ``deviation`` (P,) um as measured; ``bad`` (P,) off dimension or
     porous, by head; ``unit`` (P,) the plant; ``weight`` (P,) how many parts of the plant each row stands for;
-    ``end_s`` (P,) completion, Unix seconds UTC.
+    ``end_s`` (P,) completion, Unix seconds UTC; ``count`` (P,) of the part at its mill.
     """
 
     x: NDArray[Any]
@@ -41,6 +41,7 @@ class Parts:
     unit: NDArray[np.str_]
     weight: Floats
     end_s: Floats
+    count: Floats
 
     def __len__(self) -> int:
         """P."""
@@ -159,6 +160,7 @@ def _of_mill(recording: Recording, mill: str, seen: _Inspected, choice: _Choice)
         unit=np.full(len(chosen), recording.unit),
         weight=weight,
         end_s=end_s[own[chosen]],
+        count=seen.count[chosen],
     )
 
 
@@ -201,7 +203,8 @@ def porosity_parts(recordings: Sequence[Recording]) -> Parts:
             weight = np.full(len(known), len(verdict) / max(1, len(known)))
             x = np.asarray(curves[known], dtype=np.float32)
             end_s = times[known].astype("datetime64[us]").astype(np.int64) / 1e6
-            found.append(Parts(x, np.zeros(len(known)), bad, np.full(len(known), recording.unit), weight, end_s))
+            none = np.zeros(len(known))
+            found.append(Parts(x, none, bad, np.full(len(known), recording.unit), weight, end_s, none))
     if not any(len(p) for p in found):
         raise ContractError("no recording has force curves of inspected parts; record with labels and curves")
     return _joined(found)

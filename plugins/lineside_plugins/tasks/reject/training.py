@@ -89,8 +89,7 @@ def fit(train: Sequence[Recording], validation: Sequence[Recording], *, seed: in
         "tolerance_um": tolerance,
         "dimension": [calibration["dimension"].slope, calibration["dimension"].intercept],
         "porosity": [calibration["porosity"].slope, calibration["porosity"].intercept],
-        "dimension_threshold": thresholds[0],
-        "porosity_threshold": thresholds[1],
+        "thresholds": [thresholds.dimension, thresholds.porosity, thresholds.every],
         "usual_dimension": round(float(judging[0].bad.mean()), 5),
         "usual_porosity": round(float(judging[1].bad.mean()), 5),
     }
@@ -116,13 +115,12 @@ def evaluate(model: ModelData, test: Sequence[Recording], *, device: str) -> Map
     mean, spread = advisor.dimension.mean_and_spread(dimension.x)
     p_dimension = rule.dimension(outside_score(mean, spread, rule.tolerance_um))
     p_porosity = rule.porosity(advisor.porosity.score(porosity.x))
-    at = (rule.dimension_threshold, rule.porosity_threshold)
     return {
         "dimension": {**_counts(dimension), **_measures(p_dimension, dimension, intervals=True)},
         "dimension_error_um": round(float(np.abs(mean - dimension.deviation).mean()), 3),
         "dimension_spread_um": round(float(np.std(dimension.deviation)), 3),
         "porosity": {**_counts(porosity), **_measures(p_porosity, porosity, intervals=True)},
-        "bench": decision.replay(dimension, p_dimension, porosity, p_porosity, at).as_dict(),
+        "bench": decision.replay(dimension, p_dimension, porosity, p_porosity, rule.thresholds).as_dict(),
     }
 
 

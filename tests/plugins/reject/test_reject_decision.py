@@ -1,0 +1,73 @@
+import math
+
+import numpy as np
+import pytest
+
+from lineside_plugins.tasks.reject import decision
+from lineside_plugins.tasks.reject.dataset import Parts
+from lineside_plugins.tasks.reject.heads import Calibration, outside_score
+
+
+def parts(bad: np.ndarray, step_s: float = 60.0) -> Parts:
+    n = len(bad)
+    return Parts(
+        np.zeros((n, 1)), np.zeros(n), bad, np.full(n, "plant"), np.ones(n), np.arange(n) * step_s, np.arange(n) + 1.0
+    )
+
+
+def test_flags_in_a_burst_cost_good_parts_and_the_same_flags_spread_out_do_not() -> None:
+    """The bench can check one part in twenty; forty flags in a row leave most of them unchecked."""
+    bad = np.zeros(4000, bool)
+    burst, spread = np.zeros(4000), np.zeros(4000)
+    burst[1000:1040] = 1.0
+    spread[::100] = 1.0
+    nothing = parts(bad), np.zeros(4000)
+    at = decision.Thresholds(0.5, 0.5)
+    lost = decision.replay(parts(bad), burst, *nothing, at).scrapped_good
+    none = decision.replay(parts(bad), spread, *nothing, at).scrapped_good
+    assert lost * 4000 > 20
+    assert none == 0
+
+
+def test_thresholds_stay_within_the_budget_and_prefer_the_better_head() -> None:
+    """Of two heads the one that knows more gets the larger share of the flags."""
+    rng = np.random.default_rng(0)
+    bad = rng.random(20_000) < 0.01
+    clear = np.clip(0.5 * bad + 0.02 * rng.random(20_000), 0, 1)
+    blurred = np.clip(0.01 + 0.002 * rng.standard_normal(20_000), 0, 1)
+    at, outcome = decision.best_thresholds(parts(bad), clear, parts(bad), blurred)
+    assert outcome.flagged <= decision.FLAGGED_BUDGET
+    assert (clear > at.dimension).mean() >= bad.mean() * 0.99
+    assert outcome.caught > 0.45 * 2 * bad.mean()
+
+
+def test_uncalibrated_probabilities_are_refused() -> None:
+    """If every part looks alike no pair of thresholds fits the budget, and the error says where to look."""
+    all_bad = parts(np.ones(1000, bool))
+    same = np.full(1000, 0.5)
+    with pytest.raises(ValueError, match="look at calibration"):
+        decision.best_thresholds(all_bad, same + np.linspace(0, 1e-9, 1000), all_bad, same - 0.4999)
+
+
+def test_outside_score_is_the_tail_of_the_normal() -> None:
+    """A part expected two spreads inside the limit is outside with the tail's 2.3 %."""
+    score = outside_score(np.array([15.0, 0.0]), np.array([5.0, 5.0]), 25.0)
+    p = 1 / (1 + np.exp(-score))
+    assert p[0] == pytest.approx(0.5 * math.erfc(2 / math.sqrt(2)), rel=1e-3)
+    assert p[1] == pytest.approx(math.erfc(5 / math.sqrt(2)), rel=1e-2)
+
+
+def test_calibration_is_monotone_and_neutral_at_the_identity() -> None:
+    """Slope one and intercept zero turn log-odds into probabilities; order is kept in any case."""
+    score = np.linspace(-8, 8, 9)
+    np.testing.assert_allclose(Calibration(1.0, 0.0)(score), 1 / (1 + np.exp(-score)))
+    assert (np.diff(Calibration(0.5, -2.0)(score)) > 0).all()
+
+
+def test_of_suspect_parts_only_every_nth_is_flagged_and_of_sure_ones_all() -> None:
+    """A burst of suspects is sampled so that the bench keeps up; a part worth scrapping unseen never slips through."""
+    at = decision.Thresholds(0.05, 0.5, every=4)
+    count = np.arange(1.0, 9.0)
+    assert at.flags_dimension(np.full(8, 0.1), count).tolist() == [c % 4 == 0 for c in range(1, 9)]
+    assert at.flags_dimension(np.full(8, 0.9), count).all()
+    assert not at.flags_dimension(np.full(8, 0.01), count).any()

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from lineside_plugins.contract import Recording
+from lineside_plugins.tasks.reject import dataset
+from lineside_plugins.tasks.reject import features as f
+
+END = np.array([1.8e9])
+
+
+def mill(tool: float = 120.0, offset: float = 30.0) -> np.ndarray:
+    """A mill's window, one part a minute, compensation rising a quarter um per part, tool mounted 120 parts ago."""
+    values = np.zeros((1, f.LENGTH, len(f.CHANNELS)), np.float32)
+    age = np.arange(f.LENGTH) - (f.LENGTH - 1)
+    values[0, :, f.POWER] = 8
+    values[0, :, f.TEMPERATURE] = 50
+    values[0, :, f.STATE] = f.RUNNING
+    values[0, :, f.TOOL] = (age + tool - 1) % 240
+    values[0, :, f.OFFSET] = 0.25 * values[0, :, f.TOOL] + (offset - 0.25 * tool)
+    values[0, :, f.PARTS] = 5000 + age
+    return values
+
+
+def row(values: np.ndarray, inspected: np.ndarray | None = None, part: tuple[float, float] = (120, 30)) -> np.ndarray:
+    known = np.full((1, f.INSPECTED, 2), np.nan) if inspected is None else inspected
+    return f.dimension_features(values, END, np.array([part], dtype=float), known)[0]
+
+
+def at(name: str) -> int:
+    return f.NAMES.index(name)
+
+
+def test_an_inspected_part_is_found_again_by_its_count() -> None:
+    """A part measured at +8 um forty parts ago predicts +8 um now, for the PLC compensated the usual wear since."""
+    known = np.full((1, f.INSPECTED, 2), np.nan)
+    known[0, 0] = (4960, 8.0)
+    found = row(mill(), known)
+    assert found[at("inspected")] == 1
+    assert found[at("inspected_tool_change")] == pytest.approx(41, abs=1.5)
+    assert found[at("inspected_offset_change")] == pytest.approx(0.25 * 41, abs=0.5)
+    assert found[at("inspected_expected")] == pytest.approx(8, abs=0.5)
+
+
+def test_a_correction_since_the_inspection_is_taken_off() -> None:
+    """If feedback added 6 um to the compensation since, the same measurement predicts +2 um."""
+    known = np.full((1, f.INSPECTED, 2), np.nan)
+    known[0, 0] = (4960, 8.0)
+    values = mill()
+    values[0, -20:, f.OFFSET] += 6
+    assert row(values, known, (120, 36))[at("inspected_expected")] == pytest.approx(2, abs=0.5)
+
+
+def test_parts_of_the_tool_before_do_not_speak_for_this_one() -> None:
+    """A measurement from before the tool change is kept apart from those of the tool in use."""
+    known = np.full((1, f.INSPECTED, 2), np.nan)
+    known[0, 0] = (5000 - 150, 12.0)
+    found = row(mill(), known)
+    assert found[at("inspected")] == 0
+    assert np.isnan(found[at("inspected_expected")])
+    assert found[at("other_tool_mean")] == pytest.approx(12)
+
+
+def test_a_tool_changed_within_the_last_minute_starts_with_nothing_known() -> None:
+    """The snapshot's ToolCount tells of a change that the last whole cell cannot show yet."""
+    known = np.full((1, f.INSPECTED, 2), np.nan)
+    known[0, 0] = (4990, 8.0)
+    found = row(mill(), known, (1, 0.25))
+    assert found[at("tool_count")] == 1
+    assert found[at("inspected")] == 0
+    assert np.isnan(found[at("power_since_tool")])
+
+
+def test_stops_that_cool_the_mill_are_timed() -> None:
+    """A trip of half an hour that ended twenty minutes ago reads so; a setup is no stop."""
+    values = mill()
+    values[0, -50:-20, f.STATE] = 4
+    values[0, -10:-5, f.STATE] = 2
+    found = row(values)
+    assert found[at("stop_minutes_ago")] == 20
+    assert found[at("stop_minutes")] == 30
+    assert np.isnan(row(mill())[at("stop_minutes_ago")])
+
+
+def test_a_dip_in_the_force_curve_survives_what_takes_the_slow_course_out() -> None:
+    """Peak force and slope vanish from the rows a model sees, the dip stays where it was."""
+    u = np.linspace(0, 1, f.CURVE)
+    course = 300 + 90 * u
+    dip = 20 * np.exp(-0.5 * ((u - 0.6) / 0.03) ** 2)
+    plain, porous = f.curve_rows(np.stack([course, course - dip]))
+    middle = slice(60, 200)
+    assert np.abs(plain[middle]).max() < 0.2
+    assert np.argmin(porous[middle]) + 60 == pytest.approx(0.6 * 255, abs=2)
+    assert f.curve_features(np.stack([course, course - dip])).shape == (2, f.BINS + 3)
+
+
+def test_labels_made_for_training_are_never_inputs(recordings: list[Recording]) -> None:
+    """Campaign inspections give targets for every part, and inputs come from the regular samples alone."""
+    events = recordings[0].streams["events"][:200]
+    regular = [e for e in events if e["text"] != dataset.CAMPAIGN]
+    known = dataset.inspections(events)
+    assert known[0].tolist() == [dataset.count_of(regular[-1]["serial_no"]), regular[-1]["value"]]
+    parts = dataset.dimension_parts(recordings[:1], 500, seed=0)
+    assert len(parts) == 500
+    assert np.nanmax(parts.x[:, at("inspected")]) <= f.INSPECTED
+
+
+def test_whole_blocks_keep_every_part_of_a_stretch(recordings: list[Recording]) -> None:
+    """Parts drawn in whole blocks follow each other minute by minute."""
+    parts = dataset.dimension_parts(recordings[:1], 1200, seed=1, whole_blocks=True)
+    gaps = np.diff(np.sort(parts.end_s))
+    assert (gaps == 60).mean() > 0.99
+    assert 600 < len(parts) < 2000
