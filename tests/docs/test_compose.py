@@ -46,14 +46,35 @@ def test_the_gpu_overlay_changes_a_service_that_exists() -> None:
     assert devices[0]["capabilities"] == ["gpu"]
 
 
-def test_the_mounted_configuration_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """docker/lineside.yaml loads with the environment that compose gives the gateway."""
+def test_the_mounted_settings_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file mounted into the gateway loads with the environment that compose gives it, and meets the plant."""
     from lineside_gateway.settings import load_settings
 
     for key, value in service("gateway")["environment"].items():
         monkeypatch.setenv(key, value)
-    settings = load_settings(DOCKER / "lineside.yaml")
+    source = next(v.split(":")[0] for v in service("gateway")["volumes"] if "lineside.yaml" in v)
+    settings = load_settings(DOCKER / source)
     assert {t.task for t in settings.tasks} == {"maintenance", "reject", "schedule"}
+    assert settings.gateway.endpoint.startswith("opc.tcp://0.0.0.0:4850")
+    first = int(service("plant")["command"][service("plant")["command"].index("--port") + 1])
+    ports = [int(s.url.rsplit(":", 1)[1]) for s in settings.servers]
+    assert ports == list(range(first, first + 6))
+    assert all(s.url.startswith("opc.tcp://plant:") for s in settings.servers)
+
+
+def test_the_health_commands_exist() -> None:
+    """Each HEALTHCHECK runs a command that says so by exit code 1 where nothing lives."""
+    for name in ("gateway.Dockerfile", "worker.Dockerfile"):
+        words = yaml.safe_load(re.findall(r"HEALTHCHECK .* CMD (\[.*\])", (DOCKER / name).read_text())[0])
+        if words[0] == "lineside":
+            words = ["python", "-c", "from lineside_gateway.cli import main; main()", *words[1:],
+                     "opc.tcp://127.0.0.1:9/lineside"]  # fmt: skip
+        environment = {**os.environ, "LINESIDE_BROKER_URL": "redis://127.0.0.1:9/0"}
+        result = subprocess.run(
+            [sys.executable, *words[1:]], capture_output=True, text=True, check=False, env=environment, timeout=60
+        )
+        assert result.returncode in {1, 2}
+        assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("name", ["plant", "worker"])

@@ -1,4 +1,4 @@
-"""``python -m lineside_workers serve | train TASK | evaluate-model TASK``."""
+"""``python -m lineside_workers serve | health | train TASK | evaluate-model TASK``."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--threads", help="CPU threads of torch [LINESIDE_THREADS]")
     serve.add_argument("--die-with-parent", action="store_true", help="end when the parent process ends (Linux)")
     serve.set_defaults(run=_serve)
+    health = commands.add_parser("health", help="exit code 0 when a worker of this host is alive, else 1")
+    health.set_defaults(run=_health)
     _add_learning(commands)
     return parser
 
@@ -73,6 +75,13 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     evaluate(args.task, args.recordings, args.model, args.device, _say)
     return 0
+
+
+def _health(_args: argparse.Namespace) -> int:
+    from lineside_workers.health import living  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.settings import WorkerSettings  # noqa: PLC0415
+
+    return 0 if living(WorkerSettings.from_env()) else 1
 
 
 def _say(text: str) -> None:
