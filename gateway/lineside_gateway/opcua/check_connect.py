@@ -10,7 +10,7 @@ from lineside_gateway.errors import ConnectError, JobControlError, NodeError
 from lineside_gateway.opcua.check import Tasks, create_tasks
 from lineside_gateway.opcua.connection import Connection
 from lineside_gateway.opcua.delivery import Equipment
-from lineside_gateway.opcua.events import event_item
+from lineside_gateway.opcua.events import event_source
 from lineside_gateway.opcua.finding import Finding, by_severity, error, fine, warning
 from lineside_gateway.opcua.job_control import open_job_control
 from lineside_gateway.opcua.nodes import find, resolve
@@ -147,7 +147,7 @@ async def _check_feeds(connection: Connection, plan: ServerPlan) -> list[Finding
             out.append(error("job_control", e.sentence.removeprefix("job_control: ")))
     for source in plan.events:
         try:
-            await event_item(connection, source, lambda _: None)
+            await event_source(connection, source)
             out.append(fine("events", f"{source.node} of server '{plan.server.name}' has the fields"))
         except NodeError as e:
             out.append(error("events", e.sentence))

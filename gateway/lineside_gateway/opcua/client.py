@@ -13,6 +13,7 @@ from lineside_gateway.opcua.addresses import Namespaces
 from lineside_gateway.opcua.connection import Connection
 from lineside_gateway.opcua.delivery import Equipment, Sink, TagNode
 from lineside_gateway.opcua.feeds import Feeds
+from lineside_gateway.opcua.history import HistoryReader
 from lineside_gateway.opcua.job_control import Updated
 from lineside_gateway.opcua.nodes import resolve
 from lineside_gateway.opcua.plan import ServerPlan
@@ -64,6 +65,7 @@ class ServerLink:
         self._equipment: dict[str, Equipment] = {}
         self._watched: set[tuple[str, str]] = set()
         self._rejected: dict[tuple[str, str], str] = {}
+        self._history_read = False
 
     async def run(self, sink: Sink) -> None:
         """Connect and deliver until cancelled; a lost or absent server is waited for. Closes the session on exit."""
@@ -163,8 +165,7 @@ class ServerLink:
         self._connection = connection
         feeds = Feeds(connection, subscription, self.plan, sink)
         self._feeds = feeds
-        await self._resolve(connection, subscription, sink)
-        await feeds.open()
+        await self._begin(connection, subscription, feeds, sink)
         self._ready = True
         started, wait = time.monotonic(), RETRY_FIRST_S
         while True:
@@ -174,6 +175,24 @@ class ServerLink:
                 await feeds.open()
             soon = time.monotonic() - started < BOOT_S and bool(self.status.pending or self._absent)
             wait = min(2 * wait, RETRY_SOON_S) if soon else RETRY_LATE_S
+
+    async def _begin(self, connection: Connection, subscription: TagSubscription, feeds: Feeds, sink: Sink) -> None:
+        """Resolve, subscribe and open the feeds; at the first connection with what the server's history has."""
+        if self._history_read or not self.plan.server.history:
+            await self._resolve(connection, subscription, sink)
+            await feeds.open()
+            return
+        reader = feeds.history = HistoryReader(connection, self.plan.depths_s, sink)
+        hold = subscription.hold()
+        await self._resolve(connection, subscription, sink)
+        await reader.fill([n for e in self.equipment for n in e.tags.values()], hold)
+        subscription.counters.history = reader.report.values
+        # Not after a loss on the way: live samples would move the watermark past the history that is read again then.
+        await subscription.release()
+        await feeds.open()
+        feeds.history = None
+        self._history_read = True
+        reader.tell()
 
     @property
     def _absent(self) -> bool:

@@ -86,6 +86,7 @@ class Equipment:
 class Sink(Protocol):
     """Receives everything a server sends. Called on the event loop; must not block and must not raise.
 
+    Of one server, ``history`` and ``history_ends`` come first, at its first connection only.
     Within one publish response the order is: ``samples``, ``latest`` by source time, ``record``, then ``flush``.
     """
 
@@ -103,6 +104,18 @@ class Sink(Protocol):
 
     def latest(self, equipment_id: str, tag: str, time_us: int, value: SnapshotValue, good: bool) -> None:
         """One value of a text, array or byte tag: str, float32 array (N,), bytes, ISO 8601 for a DateTime."""
+
+    def history(self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray) -> None:
+        """Samples from before the connection, columns as in ``samples``; they come before any live one of the server.
+
+        They are no news: what they say was true then.
+        """
+
+    def past_record(self, stream: str, record: Record) -> None:
+        """One row of ``events`` from the server's history; otherwise as ``record``."""
+
+    def history_ends(self, equipment_id: str, live_us: int) -> None:
+        """All history of this equipment is in. Samples up to ``live_us`` fill windows and make none due."""
 
     def record(self, stream: str, record: Record) -> None:
         """One row of stream ``events``; has "time" (ISO 8601, event time) and "equipment_id"."""

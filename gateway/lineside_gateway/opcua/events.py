@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from asyncua import ua
@@ -21,8 +22,36 @@ QUEUE_SIZE = 10_000
 MAX_TYPE_LEVELS = 12
 
 
-async def event_item(connection: Connection, settings: EventSettings, take: Callable[[Record], None]) -> Item:
-    """A monitored item whose events become records, each handed to ``take``.
+@dataclass(frozen=True, slots=True)
+class EventSource:
+    """A notifier, what is asked of its events, and how their fields become a record."""
+
+    server: str
+    notifier: ua.NodeId
+    keys: tuple[str, ...]
+    event_filter: ua.EventFilter
+
+    def item(self, take: Callable[[Record], None]) -> Item:
+        """A monitored item whose events become records, each handed to ``take``."""
+
+        def on_event(fields: list[ua.Variant]) -> None:
+            record = self.record(fields)
+            if record is not None:
+                take(record)
+
+        return Item(self.notifier, on_event=on_event, event_filter=self.event_filter, queue_size=QUEUE_SIZE)
+
+    def record(self, fields: list[ua.Variant]) -> Record | None:
+        """The record; None for an event of another type, which has none of the fields."""
+        time = fields[0].Value if fields else None
+        values: dict[str, Scalar] = {k: scalar(v.Value) for k, v in zip(self.keys, fields[1:], strict=False)}
+        if not isinstance(time, datetime) or all(v is None for v in values.values()):
+            return None
+        return values | {"time": iso(microseconds(time)), "equipment_id": values.get("equipment_id") or self.server}
+
+
+async def event_source(connection: Connection, settings: EventSettings) -> EventSource:
+    """The source that ``settings`` name, as the server has it.
 
     Raises:
         NodeError: No such notifier, or no event type of the server has any of the fields.
@@ -39,23 +68,7 @@ async def event_item(connection: Connection, settings: EventSettings, take: Call
     clauses = [_clause(ua.QualifiedName("Time", ua.UInt16(0))), *(_clause(n) for n in names.values())]
     event_filter = ua.EventFilter()
     event_filter.SelectClauses = clauses
-    keys = tuple(names)
-
-    def on_event(fields: list[ua.Variant]) -> None:
-        record = _record(keys, fields, connection.server.name)
-        if record is not None:
-            take(record)
-
-    return Item(notifier.node_id, on_event=on_event, event_filter=event_filter, queue_size=QUEUE_SIZE)
-
-
-def _record(keys: tuple[str, ...], fields: list[ua.Variant], server: str) -> Record | None:
-    """The record; None for an event of another type, which has none of the fields."""
-    time = fields[0].Value if fields else None
-    values: dict[str, Scalar] = {k: scalar(v.Value) for k, v in zip(keys, fields[1:], strict=False)}
-    if not isinstance(time, datetime) or all(v is None for v in values.values()):
-        return None
-    return values | {"time": iso(microseconds(time)), "equipment_id": values.get("equipment_id") or server}
+    return EventSource(connection.server.name, notifier.node_id, tuple(names), event_filter)
 
 
 def _clause(name: ua.QualifiedName) -> ua.SimpleAttributeOperand:

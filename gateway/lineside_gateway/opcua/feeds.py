@@ -12,7 +12,8 @@ from lineside_gateway.opcua.connection import Connection
 from lineside_gateway.opcua.delivery import Sink, TagNode
 from lineside_gateway.opcua.describe import Describer
 from lineside_gateway.opcua.events import STREAM as EVENTS
-from lineside_gateway.opcua.events import event_item
+from lineside_gateway.opcua.events import event_source
+from lineside_gateway.opcua.history import HistoryReader
 from lineside_gateway.opcua.job_control import STREAM as JOB_ORDERS
 from lineside_gateway.opcua.job_control import JobControl, open_job_control
 from lineside_gateway.opcua.plan import ServerPlan
@@ -28,6 +29,8 @@ class Feeds:
     """The feeds of one connection. What cannot be opened is in ``pending`` with its cause; the others flow."""
 
     def __init__(self, connection: Connection, subscription: TagSubscription, plan: ServerPlan, sink: Sink) -> None:
+        self.history: HistoryReader | None = None
+        """Reads past events of the sources opened while it is set."""
         self.orders: JobControl | None = None
         self.counters: dict[str, TagNode] = {}
         """Counters of the job order receiver by name; delivered as tags of an equipment named like the server."""
@@ -82,18 +85,29 @@ class Feeds:
         await self._subscription.watch([Item(n.node_id, tag=n) for n in self.counters.values()])
 
     async def _open_event_source(self, i: int, source: EventSettings, before: Mapping[tuple[str, str], str]) -> None:
+        waiting: list[Record] | None = [] if self.history is not None else None
+
         def take(record: Record) -> None:
-            self._sink.record(EVENTS, record)
+            if waiting is None:
+                self._sink.record(EVENTS, record)
+            else:
+                waiting.append(record)
 
         name = f"{EVENTS}[{i}]" if i else EVENTS
         try:
-            item = await event_item(self._connection, source, take)
+            found = await event_source(self._connection, source)
         except NodeError as e:
             self._wait(name, e.sentence, before)
             return
-        code = (await self._subscription.watch([item]))[0]
+        code = (await self._subscription.watch([found.item(take)]))[0]
         if code.is_good():
             self._open_events.add(i)
+            if self.history is not None and waiting is not None:
+                past: list[Record] = []
+                async with self.history.bounded():
+                    past = await self.history.events(found)
+                live, waiting = waiting, None
+                self.history.deliver_events(past, live)
         else:
             self._wait(name, f"server '{self._plan.server.name}' gives no events of {source.node}: {code.name}", before)
 

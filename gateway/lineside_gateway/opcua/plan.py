@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lineside_gateway.opcua.nodes import WantedEquipment
 from lineside_gateway.settings import EventSettings, JobControlSettings, ServerSettings, Settings, TaskSettings
@@ -20,6 +20,8 @@ class ServerPlan:
     job_tags: tuple[str, ...] = ()
     """Counters beside the job order receiver, such as UpdatesTaken; delivered as its equipment's tags."""
     events: tuple[EventSettings, ...] = ()
+    depths_s: Mapping[str, float] = field(default_factory=dict)
+    """How far back the windows of the bound tasks reach, by tag (s): what is read from a server's history."""
 
 
 def plan_servers(settings: Settings, inputs: Mapping[str, Inputs]) -> dict[str, ServerPlan]:
@@ -47,8 +49,18 @@ def plan_servers(settings: Settings, inputs: Mapping[str, Inputs]) -> dict[str, 
             orders if orders is not None and orders.server == server.name else None,
             tuple(_unique(w.acknowledge for t in settings.tasks for w in t.write if w.update_job_orders)),
             tuple(e for e in events if e.server == server.name),
+            window_depths_s(inputs.values()),
         )
     return plans
+
+
+def window_depths_s(inputs: Iterable[Inputs]) -> dict[str, float]:
+    """Seconds that the longest window with each tag spans."""
+    depths: dict[str, float] = {}
+    for spec in (i.window for i in inputs if i.window is not None):
+        for channel in spec.channels:
+            depths[channel.tag] = max(depths.get(channel.tag, 0.0), spec.length * spec.period_s)
+    return depths
 
 
 def wanted_tags(settings: Settings, inputs: Mapping[str, Inputs]) -> tuple[str, ...]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
+
+from asyncua import ua
 
 from lineside_gateway.opcua.standard import Client
+from lineside_gateway.opcua.values import event_time_us
 
 LAST_SEQUENCE_NUMBER = 0xFFFF_FFFF
 """After it follows 1 (OPC UA Part 4, 7.23)."""
@@ -52,3 +56,29 @@ async def restart_publishing(client: Client) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await task
     session.ensure_publish_loop()
+
+
+class Hold:
+    """Publish responses that wait, in order, while what lies before them is being read."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[ua.PublishResult] = deque()
+        self._first_us = 0
+        self._begun = asyncio.Event()
+
+    def add(self, result: ua.PublishResult) -> None:
+        """Keep a response; the first one with values tells where live samples begin."""
+        self.waiting.append(result)
+        if self._begun.is_set():
+            return
+        for notification in result.NotificationMessage.NotificationData or ():
+            if isinstance(notification, ua.DataChangeNotification) and notification.MonitoredItems:
+                values = [item.Value for item in notification.MonitoredItems]
+                stamped = [event_time_us(dv) for dv in values if dv.SourceTimestamp is not None]
+                self._first_us = max(stamped, default=0)
+                self._begun.set()
+
+    async def first_us(self) -> int:
+        """Wait for the first values: their newest SourceTimestamp in us since 1970 UTC, 0 where they have none."""
+        await self._begun.wait()
+        return self._first_us

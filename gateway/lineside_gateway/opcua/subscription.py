@@ -19,7 +19,7 @@ from asyncua import ua
 from lineside_gateway.errors import ConnectError
 from lineside_gateway.opcua.connection import Connection, chunks
 from lineside_gateway.opcua.delivery import OVERFLOW, Sink, TagNode
-from lineside_gateway.opcua.publishing import SequenceNumbers, restart_publishing
+from lineside_gateway.opcua.publishing import Hold, SequenceNumbers, restart_publishing
 from lineside_gateway.opcua.standard import AttributeIds, StatusCodes, UaError
 from lineside_gateway.opcua.values import event_time_us, is_good, number, served_time_us, snapshot, status_of
 from lineside_gateway.settings import Report
@@ -55,6 +55,8 @@ class Counters:
     wrong_types: int = 0
     unknown_handles: int = 0
     publish_restarts: int = 0
+    history: int = 0
+    """Samples read from the server's history when the gateway started; not among ``values``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,19 @@ class TagSubscription:
         self._heard_at = time.monotonic()
         self._restarted = False
         self._broken: Exception | None = None
+        self._hold: Hold | None = None
+
+    def hold(self) -> Hold:
+        """Let what is published wait from now on, until ``release``."""
+        self._hold = Hold()
+        return self._hold
+
+    async def release(self) -> None:
+        """Deliver what has waited, in order, with pauses for others, and from then on at once."""
+        while self._hold is not None and self._hold.waiting:
+            self._deliver(self._hold.waiting.popleft())
+            await asyncio.sleep(0)
+        self._hold = None
 
     async def open(self) -> None:
         """Create the subscription on the server; responses are delivered from now on."""
@@ -195,6 +210,12 @@ class TagSubscription:
     def _on_publish(self, result: ua.PublishResult) -> None:
         """Called by asyncua once per publish response, in order."""
         self._heard_at, self._restarted = time.monotonic(), False
+        if self._hold is not None:
+            self._hold.add(result)
+        else:
+            self._deliver(result)
+
+    def _deliver(self, result: ua.PublishResult) -> None:
         try:
             self._take(result)
         except Exception as e:  # noqa: BLE001  # asyncua would log and forget it; guard() raises it in the session loop

@@ -23,6 +23,8 @@ class Listeners:
     flushed: Callable[[], None]
     lost: Callable[[str], None]
     counter: Callable[[str, str, Scalar], None]
+    began: Callable[[str, int], None] = lambda _equipment_id, _live_us: None
+    """History of a piece of equipment is in; its live samples begin after that time (us)."""
 
 
 class Feed:
@@ -86,6 +88,18 @@ class Feed:
             equipment_id, tag, boolean = self._watched[int(indices[place])]
             value = float(values[place])
             self._tell.counter(equipment_id, tag, bool(value) if boolean else value)
+
+    def history(self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray) -> None:
+        """Into the table, and nobody is told."""
+        self.table.write_many(indices, times_us, values, status)
+
+    def past_record(self, stream: str, record: Record) -> None:
+        """A row of ``events`` that makes nothing due."""
+        self.table.add_record(stream, record, past=True)
+
+    def history_ends(self, equipment_id: str, live_us: int) -> None:
+        """Windows begin here."""
+        self._tell.began(equipment_id, live_us)
 
     def latest(self, equipment_id: str, tag: str, time_us: int, value: SnapshotValue, good: bool) -> None:
         """A value of text, bytes or array."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from lineside_gateway.dispatch import CeleryDispatcher, WorkerInfo
+from lineside_gateway.errors import LinesideError
 from lineside_gateway.guard.guard import Guard
 from lineside_gateway.guard.write_back import WriteBack
 from lineside_gateway.ingest import TagTable, Windower
@@ -18,7 +19,7 @@ from lineside_gateway.opcua.client import ServerLink
 from lineside_gateway.opcua.delivery import Equipment
 from lineside_gateway.opcua.plan import plan_servers, watched_tags
 from lineside_gateway.opcua.security import Pki
-from lineside_gateway.publish import Diagnostics, Fault, HostedServer
+from lineside_gateway.publish import Diagnostics, Fault, HostedServer, HostedTask
 from lineside_gateway.runtime.binder import Binder
 from lineside_gateway.runtime.feed import Feed, Listeners
 from lineside_gateway.runtime.pipeline import Parts, Pipeline
@@ -51,7 +52,8 @@ class Gateway:
         self.ledger = Ledger()
         table = TagTable()
         self.ledger.values = table.tally
-        listeners = Listeners(self._resolved, self._flushed, self._lost, self._counter)
+        self._windower = Windower(table, (), self.ledger)
+        listeners = Listeners(self._resolved, self._flushed, self._lost, self._counter, self._windower.begin)
         lateness = {s.name: s.allowed_lateness_s for s in settings.servers}
         self.feed = Feed(table, lateness, watched_tags(settings), listeners)
         pki = Pki(settings.gateway.data_dir / "pki", settings.gateway.id)
@@ -65,12 +67,12 @@ class Gateway:
         )
         self.hosted = HostedServer(settings.gateway.endpoint, settings.gateway.id, ())
         self.workers: tuple[WorkerInfo, ...] = ()
-        self._resolutions: asyncio.Queue[str] = asyncio.Queue()
+        self._resolutions: asyncio.Queue[tuple[str, list[HostedTask] | LinesideError]] = asyncio.Queue()
         self._pipeline: Pipeline | None = None
         self._dispatcher: CeleryDispatcher | None = None
         self._rate: list[tuple[float, int]] = []
         self._started = time.monotonic()
-        self._windower = Windower(table, (), self.ledger)
+        self._binder = Binder(settings, self.found.tasks, self._windower, self.guard)
 
     # ---- running
 
@@ -90,7 +92,7 @@ class Gateway:
                 async with asyncio.TaskGroup() as group:
                     for link in self.links:
                         group.create_task(link.run(self.feed), name=f"server {link.name}")
-                    group.create_task(self._bind(), name="bind")
+                    group.create_task(self._host(), name="host")
                     group.create_task(self._pipeline.run(), name="pipeline")
                     group.create_task(self._housekeep(), name="housekeeping")
                     group.create_task(self._watch_workers(it), name="workers")
@@ -109,12 +111,16 @@ class Gateway:
         pipeline = Pipeline(parts, self.found.tasks)
         return pipeline
 
-    async def _bind(self) -> None:
-        """Bind tasks to equipment as servers come up, and host its nodes."""
-        binder = Binder(self.settings, self.found.tasks, self._windower, self.guard)
+    async def _host(self) -> None:
+        """Host the nodes of what has been bound as servers come up.
+
+        Raises:
+            LinesideError: A task cannot be bound.
+        """
         while True:
-            server = await self._resolutions.get()
-            new = binder.bind(self.feed.equipment)
+            server, new = await self._resolutions.get()
+            if isinstance(new, LinesideError):
+                raise new
             if new:
                 await self.hosted.add(new)
             logger.info("server_resolved server=%s equipment=%d", server, len(self.feed.equipment[server]))
@@ -162,7 +168,11 @@ class Gateway:
     # ---- what the feed tells
 
     def _resolved(self, server: str, _equipment: Sequence[Equipment]) -> None:
-        self._resolutions.put_nowait(server)
+        """Bind at once: windows have to be there before the samples of the server are settled."""
+        try:
+            self._resolutions.put_nowait((server, self._binder.bind(self.feed.equipment)))
+        except LinesideError as e:  # a sink must not raise: the gateway ends, not the connection
+            self._resolutions.put_nowait((server, e))
 
     def _flushed(self) -> None:
         if self._pipeline is not None:

@@ -103,6 +103,17 @@ class ServerSettings(Section):
     request_timeout_s: float = Field(
         default=10.0, gt=0, le=300, description="Longest wait for the answer to one request."
     )
+    history: bool = Field(
+        default=True,
+        description="Fill windows at start from the server's history, where its nodes allow HistoryRead: as far back "
+        "as the longest window reaches, and the newest 4096 events. Read at the first connection only.",
+    )
+    history_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        le=600,
+        description="Longest wait for the history, while live samples of this server wait; then they go on without.",
+    )
     session_timeout_s: float = Field(
         default=60.0, ge=10, le=3600, description="How long the server keeps a session of a gateway that has gone."
     )

@@ -116,6 +116,9 @@ class Recorder:
     resolutions: int = 0
     watermarks: list[int] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
+    past: dict[tuple[str, str], list[tuple[int, float, int]]] = field(default_factory=dict)
+    past_rows: list[dict[str, Any]] = field(default_factory=list)
+    begins: list[tuple[str, int]] = field(default_factory=list)
 
     def resolved(self, server: str, equipment: Any) -> None:
         self.resolutions += 1
@@ -133,6 +136,20 @@ class Recorder:
         for i, t, v, s in zip(indices, times_us, values, status, strict=True):
             self.numbers.setdefault(names[int(i)], []).append((int(t), float(v), int(s)))
             self.order.append(names[int(i)][1])
+
+    def history(self, indices: Any, times_us: Any, values: Any, status: Any) -> None:
+        assert status.dtype == np.uint32
+        names = {i: k for k, i in self.columns.items()}
+        for i, t, v, s in zip(indices, times_us, values, status, strict=True):
+            self.past.setdefault(names[int(i)], []).append((int(t), float(v), int(s)))
+            assert names[int(i)] not in self.numbers, "history after a live sample"
+
+    def past_record(self, stream: str, record: Any) -> None:
+        assert stream == "events"
+        self.past_rows.append(dict(record))
+
+    def history_ends(self, equipment_id: str, live_us: int) -> None:
+        self.begins.append((equipment_id, live_us))
 
     def latest(self, equipment_id: str, tag: str, time_us: int, value: Any, good: bool) -> None:
         self.others.setdefault((equipment_id, tag), []).append((time_us, value, good))
