@@ -146,3 +146,14 @@ async def test_history_goes_on_while_serving(serve_plant):
     bad = [v.SourceTimestamp for v in faulty.HistoryData.DataValues if not v.StatusCode.is_good()]
     assert (bad[0], bad[-1]) == (at(1 + 1 / 6), at(1 + 1 / 3) - timedelta(minutes=1))
     assert events
+
+
+async def test_what_the_past_left_is_shown_at_start(worn):
+    """Tags that report on change and the job orders show their present state before time goes on."""
+    async with worn.connect("A1") as plc, worn.connect("MES") as mes:
+        tags = {t: await plc.tag(t).read_data_value() for t in ("SerialNo", "PartCount", "ToolCount")}
+        orders = await mes.node("JobOrderReceiver.JobOrderList").read_data_value()
+    assert all(value.Value.Value for value in tags.values())
+    assert all(at(0) < value.SourceTimestamp <= at(START_H) for value in tags.values())
+    assert orders.SourceTimestamp == at(START_H)
+    assert orders.Value.Value

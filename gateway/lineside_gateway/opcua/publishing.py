@@ -73,12 +73,17 @@ class Hold:
             return
         for notification in result.NotificationMessage.NotificationData or ():
             if isinstance(notification, ua.DataChangeNotification) and notification.MonitoredItems:
-                values = [item.Value for item in notification.MonitoredItems]
-                stamped = [event_time_us(dv) for dv in values if dv.SourceTimestamp is not None]
-                self._first_us = max(stamped, default=0)
+                first: dict[int, int] = {}
+                for item in notification.MonitoredItems:
+                    if item.Value.SourceTimestamp is not None:
+                        first.setdefault(item.ClientHandle, event_time_us(item.Value))
+                self._first_us = max(first.values(), default=0)
                 self._begun.set()
 
     async def first_us(self) -> int:
-        """Wait for the first values: their newest SourceTimestamp in us since 1970 UTC, 0 where they have none."""
+        """Wait for the first value of each node: the newest of their SourceTimestamps in us since 1970 UTC, or 0.
+
+        What a node first reports is its present value, which may have stood for long where it is reported on change.
+        """
         await self._begun.wait()
         return self._first_us

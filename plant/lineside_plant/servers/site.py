@@ -67,6 +67,7 @@ class Site:
             await server.start()
         for machine, changes in self._past.changes.items():
             await self.plcs[machine].publish(Sample(*change) for change in changes)
+        await self.mes.publish()
         await self._show()
         self._clock = asyncio.create_task(self._keep_clocks())
 
