@@ -13,7 +13,7 @@ from lineside_plugins.tasks.schedule.rules import best_by_rule, candidates
 from lineside_plugins.tasks.schedule.solver import Limits, improve
 
 SETUP = ((3, 20, 30, 40), (15, 3, 22, 32), (25, 18, 3, 20), (36, 28, 15, 3))
-WEIGHTS = Weights(setup=100, margin=3, margin_minutes=300, late=2500, tardy=6, idle=30, boundary=10, change=100)
+WEIGHTS = Weights(setup=100, margin=3, margin_minutes=300, late=4000, tardy=5, idle=30, boundary=10, change=100)
 SHORT = Limits(deterministic_s=0.005, wall_s=30.0)
 LONG = Limits(deterministic_s=5.0, wall_s=60.0)
 

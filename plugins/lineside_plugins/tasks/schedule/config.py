@@ -13,7 +13,7 @@ from lineside_plugins.tasks.schedule.problem import Weights
 class Prices(TaskConfig):
     """Prices of the objective in minutes of setup; the defaults are those of the README's Pareto table."""
 
-    late: float = Field(default=15.0, ge=0, le=1000, description="one late job order, at once")
+    late: float = Field(default=40.0, ge=0, le=1000, description="one late job order, at once")
     tardy: float = Field(default=0.05, ge=0, le=10, description="each minute a job order is late")
     margin: float = Field(
         default=0.03, ge=0, le=10, description="each minute by which a job order eats into margin_min"
