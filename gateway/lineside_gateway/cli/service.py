@@ -84,7 +84,7 @@ def demo(
         ),
     ] = None,
     speed: Annotated[float, typer.Option(min=1, max=600, help="Plant seconds per second.")] = 60.0,
-    seed: Annotated[int, typer.Option(help="Seed of the plant's random streams.")] = 7,
+    seed: Annotated[int, typer.Option(help="Seed of the plant's random streams.")] = 29,
     port: Annotated[int, typer.Option(help="Port of the hosted OPC UA server; 0 takes a free one.")] = 4850,
     picture: Annotated[Path | None, typer.Option(help="Write the last table as SVG.")] = None,
 ) -> None:

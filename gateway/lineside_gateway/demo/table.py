@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from lineside_gateway.guard.write_back import Step, StepReport
 from lineside_gateway.runtime import Status
 from lineside_plugins.types import Record, Scalar
 
-TOLD = ("failure", "repair", "maintenance", "inspection", "job_order_started")
-EVENTS_SHOWN = 6
+LINES_SHOWN = 8
 
 
-def render(status: Status, events: Sequence[Record], seconds: float, speed: float) -> RenderableType:
+def render(status: Status, happened: Sequence[Text], seconds: float, speed: float) -> RenderableType:
     """The whole screen."""
-    return Group(_head(status, seconds, speed), _tasks(status), _plant(events), _foot(status))
+    return Group(_head(status, seconds, speed), _tasks(status), _plant(happened), _foot(status))
 
 
 def _head(status: Status, seconds: float, speed: float) -> RenderableType:
@@ -47,23 +48,41 @@ def _tasks(status: Status) -> RenderableType:
     return Group(table, Panel(Group(*why), title="why, in words", title_align="left"))
 
 
-def _plant(events: Sequence[Record]) -> RenderableType:
-    told = [e for e in events if e.get("kind") in TOLD and (e.get("kind") != "inspection" or e.get("defect"))]
-    lines = [_line(e) for e in told[-EVENTS_SHOWN:]] or [Text("nothing yet", style="dim")]
-    return Panel(Group(*lines), title="what the plant did", title_align="left", height=EVENTS_SHOWN + 2)
+def _plant(happened: Sequence[Text]) -> RenderableType:
+    lines = list(happened)[-LINES_SHOWN:] or [Text("nothing yet", style="dim")]
+    return Panel(Group(*lines), title="what the plant did", title_align="left", height=LINES_SHOWN + 2)
 
 
-def _line(event: Record) -> Text:
-    time = str(event.get("time"))[5:19].replace("T", " ")
-    words: Mapping[str, str] = {
+def effect_line(report: StepReport, now: datetime) -> Text | None:
+    """A line for a request that the plant has carried out; None for every other step."""
+    words = {
+        "maintenance": "goes into maintenance, as asked",
+        "reject": "diverts a part to the bench, as asked",
+        "schedule": "takes the new sequence of job orders",
+    }
+    if report.step is not Step.ACTED_ON:
+        return None
+    who = "MES" if report.task == "schedule" else report.equipment_id
+    return Text(f"{now:%m-%d %H:%M:%S}  {who}  {words.get(report.task, 'acts')}", style="bold green")
+
+
+def event_line(event: Record) -> Text | None:
+    """A plant event in words; None for those that would only fill the screen."""
+    kind = str(event.get("kind"))
+    if kind == "inspection" and not event.get("defect") and event.get("text") != "flagged":
+        return None
+    verdict = f"scrapped, {_defect(event)}" if event.get("defect") else "good, ships"
+    words = {
         "failure": "broke down",
         "repair": f"repaired in {_hours(event)} h, found {event.get('mode') or 'nothing'}",
         "maintenance": f"maintained in {_hours(event)} h",
-        "inspection": f"part {event.get('serial_no')} checked and scrapped: {_defect(event)}",
+        "inspection": f"part {event.get('serial_no')} on the bench: {verdict}",
         "job_order_started": f"started {event.get('text')}",
     }
-    kind = str(event.get("kind"))
+    if kind not in words:
+        return None
     style = {"failure": "bold red", "maintenance": "green", "inspection": "yellow"}.get(kind, "default")
+    time = str(event.get("time"))[5:19].replace("T", " ")
     return Text(f"{time}  {event.get('equipment_id')}  {words[kind]}", style=style)
 
 

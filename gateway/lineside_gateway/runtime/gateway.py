@@ -8,11 +8,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from lineside_gateway.dispatch import CeleryDispatcher, WorkerInfo
 from lineside_gateway.errors import LinesideError
 from lineside_gateway.guard.guard import Guard
-from lineside_gateway.guard.write_back import WriteBack
+from lineside_gateway.guard.refusal import Refusal
+from lineside_gateway.guard.write_back import StepReport, WriteBack
 from lineside_gateway.ingest import TagTable, Windower
 from lineside_gateway.ledger import Effect, Ledger, Outcome
 from lineside_gateway.opcua.client import ServerLink
@@ -22,7 +24,7 @@ from lineside_gateway.opcua.security import Pki
 from lineside_gateway.publish import Diagnostics, Fault, HostedServer, HostedTask
 from lineside_gateway.runtime.binder import Binder
 from lineside_gateway.runtime.feed import Feed, Listeners
-from lineside_gateway.runtime.pipeline import Parts, Pipeline
+from lineside_gateway.runtime.pipeline import Parts, Pipeline, moment
 from lineside_gateway.runtime.plant_writer import LinkWriter
 from lineside_gateway.runtime.policies import orders_now
 from lineside_gateway.runtime.status import ServerStatus, Status, TaskStatus
@@ -67,6 +69,7 @@ class Gateway:
         )
         self.hosted = HostedServer(settings.gateway.endpoint, settings.gateway.id, ())
         self.workers: tuple[WorkerInfo, ...] = ()
+        self.on_effect: Callable[[StepReport], object] = lambda _report: None
         self._resolutions: asyncio.Queue[tuple[str, list[HostedTask] | LinesideError]] = asyncio.Queue()
         self._pipeline: Pipeline | None = None
         self._dispatcher: CeleryDispatcher | None = None
@@ -109,6 +112,7 @@ class Gateway:
         )
         parts = Parts(self.feed, self._windower, dispatcher, self.hosted, self.guard, write_back, self.ledger)
         pipeline = Pipeline(parts, self.found.tasks)
+        pipeline.on_effect = lambda report: self.on_effect(report)  # noqa: PLW0108 - may be set later
         return pipeline
 
     async def _host(self) -> None:
@@ -191,6 +195,11 @@ class Gateway:
 
     # ---- how it stands
 
+    @property
+    def now(self) -> datetime:
+        """The plant's event time."""
+        return moment(self.feed.clock.event_us(time.time_ns() // 1000))
+
     def _task_status(self, entry: TaskSettings) -> TaskStatus:
         ledger, pipeline = self.ledger.task(entry.task), self._pipeline
         return TaskStatus(
@@ -200,7 +209,7 @@ class Gateway:
             written=ledger.effects[Effect.WRITTEN],
             read_back=ledger.effects[Effect.READ_BACK],
             acted_on=ledger.effects[Effect.ACTED_ON],
-            late=pipeline.late[entry.task] if pipeline else 0,
+            late=ledger.outcomes[Outcome.EXPIRED] + ledger.withheld[Refusal.LATE.value],
             withheld=dict(ledger.withheld),
             latency_ms=ledger.latency_ms(),
             last=pipeline.last.get(entry.task, "") if pipeline else "",

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -62,7 +61,8 @@ class Pipeline:
         self.parts = parts
         self.batches = 0
         self.last: dict[str, str] = {}
-        self.late: Counter[str] = Counter()
+        self.on_effect: Callable[[StepReport], object] = lambda _report: None
+        self._unanswered_tasks: set[str] = set()
         self._tasks = tasks
         self._wake = asyncio.Event()
         self._batchers = {n: MicroBatcher(t.settings.max_batch_size, t.settings.max_wait_s) for n, t in tasks.items()}
@@ -121,6 +121,9 @@ class Pipeline:
             await self._unanswered(batch, result)
             return
         ledger.answer(len(batch))
+        if batch.task in self._unanswered_tasks:
+            self._unanswered_tasks.discard(batch.task)
+            logger.warning("task_answered_again task=%s", batch.task)
         why = {r.index: r.why for r in result.refused}
         for place, (request, rec) in enumerate(zip(batch.requests, result.recommendations, strict=True)):
             if rec is None and place in why:
@@ -139,16 +142,16 @@ class Pipeline:
     async def _unanswered(self, batch: Batch, result: BatchResult) -> None:
         expired = result.status is Status.EXPIRED
         outcome = Outcome.EXPIRED if expired else Outcome.PARKED if result.status is Status.PARKED else Outcome.REFUSED
-        logger.warning("batch_%s task=%s windows=%d why=%s", result.status.value, batch.task, len(batch), result.error)
+        if batch.task not in self._unanswered_tasks:
+            self._unanswered_tasks.add(batch.task)
+            logger.warning("task_unanswered task=%s status=%s why=%s", batch.task, result.status.value, result.error)
         for request in batch.requests:
             self._settle(request, outcome, result.status.value)
-            self.late[batch.task] += expired
         await self.parts.hosted.fault(batch.task, None, result.error, Fault.WORKER)
 
     async def _publish(self, request: Request, rec: Recommendation) -> None:
         parts = self.parts
         if self.now > rec.valid_until:
-            self.late[rec.task] += 1
             self._settle(request, Outcome.EXPIRED, "answered after its deadline")
             return
         if not self._settle(request, Outcome.PUBLISHED):
@@ -170,7 +173,6 @@ class Pipeline:
             self._effects.add(task)
             task.add_done_callback(self._effects.discard)
         elif decision.refused is not None and decision.refused.code not in {Refusal.MODE, Refusal.NO_EFFECT}:
-            self.late[rec.task] += decision.refused.code is Refusal.LATE
             self.parts.ledger.task(rec.task).withhold(decision.refused.code.value)
         if not decision.allowed and rec.task not in self.last and rec.reasons:
             self.last[rec.task] = f"{rec.equipment_id}: {rec.reasons[0].text}"
@@ -183,6 +185,7 @@ class Pipeline:
     def on_step(self, report: StepReport) -> None:
         """A step of an allowed decision: counted, shown on its nodes."""
         ledger = self.parts.ledger.task(report.task)
+        self.on_effect(report)
         if report.step in _EFFECTS:
             ledger.effect(_EFFECTS[report.step])
         elif report.reason is not None:
