@@ -29,24 +29,25 @@ def test_flags_in_a_burst_cost_good_parts_and_the_same_flags_spread_out_do_not()
     assert none == 0
 
 
-def test_thresholds_stay_within_the_budget_and_prefer_the_better_head() -> None:
-    """Of two heads the one that knows more gets the larger share of the flags."""
+def test_porosity_gets_what_the_dimension_flags_leave_of_the_budget() -> None:
+    """The more parts a mill is suspected of, the fewer the press may flag; both together keep to the budget."""
     rng = np.random.default_rng(0)
-    bad = rng.random(20_000) < 0.01
-    clear = np.clip(0.5 * bad + 0.02 * rng.random(20_000), 0, 1)
-    blurred = np.clip(0.01 + 0.002 * rng.standard_normal(20_000), 0, 1)
-    at, outcome = decision.best_thresholds(parts(bad), clear, parts(bad), blurred)
-    assert outcome.flagged <= decision.FLAGGED_BUDGET
-    assert (clear > at.dimension).mean() >= bad.mean() * 0.99
-    assert outcome.caught > 0.45 * 2 * bad.mean()
+    bad = rng.random(5_000) < 0.01
+    p_porosity = np.clip(0.5 * bad + rng.exponential(0.02, 5_000), 0, 1)
+    found = []
+    for share in (0.0, 0.1):
+        suspects = np.where(np.arange(5_000) % 100 < 100 * share, 0.2, 0.0)
+        at = decision.fit_thresholds(parts(bad), suspects, parts(bad), p_porosity)
+        assert decision.replay(parts(bad), suspects, parts(bad), p_porosity, at).flagged <= decision.FLAGGED_BUDGET
+        found.append(at.porosity)
+    assert found[0] < found[1]
 
 
 def test_uncalibrated_probabilities_are_refused() -> None:
-    """If every part looks alike no pair of thresholds fits the budget, and the error says where to look."""
-    all_bad = parts(np.ones(1000, bool))
-    same = np.full(1000, 0.5)
-    with pytest.raises(ValueError, match="look at calibration"):
-        decision.best_thresholds(all_bad, same + np.linspace(0, 1e-9, 1000), all_bad, same - 0.4999)
+    """If every part is suspect no threshold fits the budget, and the error says where to look."""
+    everything = parts(np.ones(1000, bool))
+    with pytest.raises(ValueError, match="look at the calibration"):
+        decision.fit_thresholds(everything, np.full(1000, 0.5), everything, np.full(1000, 0.5))
 
 
 def test_outside_score_is_the_tail_of_the_normal() -> None:

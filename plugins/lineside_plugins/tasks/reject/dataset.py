@@ -123,13 +123,11 @@ class _Choice:
 
     def of(self, rows: NDArray[np.intp], time_s: Floats) -> NDArray[np.intp]:
         """About ``limit`` of ``rows``, in order."""
-        rng = np.random.default_rng(self.seed)
         if not self.whole_blocks:
-            return np.sort(rng.permutation(rows)[: self.limit])
+            return np.sort(np.random.default_rng(self.seed).permutation(rows)[: self.limit])
         block = (time_s // BLOCK_S).astype(np.int64)
-        blocks = np.arange(block.min(initial=0), block.max(initial=0) + 1) if len(block) else block
-        share = min(1.0, self.limit / max(1, len(rows)))
-        kept = rng.permutation(blocks)[: max(1, round(share * len(blocks)))]
+        share = self.limit / max(1, len(rows))
+        kept = [k for k in np.unique(block).tolist() if np.random.default_rng((self.seed, k)).random() < share]
         return rows[np.isin(block, kept)]
 
 

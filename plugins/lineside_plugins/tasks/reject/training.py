@@ -84,7 +84,8 @@ def fit(train: Sequence[Recording], validation: Sequence[Recording], *, seed: in
         ]
         report.append({"head": head, "candidate": "usual share", "split": "validation", **_measures(naive, parts)})
     p = [calibration[h](scores[h][winner[h]]) for h in ("dimension", "porosity")]
-    thresholds, outcome = decision.best_thresholds(judging[0], p[0], judging[1], p[1])
+    thresholds = decision.fit_thresholds(judging[0], p[0], judging[1], p[1])
+    outcome = decision.replay(judging[0], p[0], judging[1], p[1], thresholds)
     rule = {
         "tolerance_um": tolerance,
         "dimension": [calibration["dimension"].slope, calibration["dimension"].intercept],
