@@ -18,7 +18,7 @@ TOLERANCE_UM = 20.0
 TOOL_PARTS = 100
 
 
-def synthetic_recording(seed: int, hours: int = 40) -> Recording:
+def synthetic_recording(seed: int, hours: int = 30) -> Recording:
     """One mill, a part a minute; each tool wears at its own rate, the PLC compensates the mean one."""
     rng = np.random.default_rng(seed)
     n = hours * 60

@@ -43,11 +43,12 @@ def test_porosity_gets_what_the_dimension_flags_leave_of_the_budget() -> None:
     assert found[0] < found[1]
 
 
-def test_uncalibrated_probabilities_are_refused() -> None:
-    """If every part is suspect no threshold fits the budget, and the error says where to look."""
-    everything = parts(np.ones(1000, bool))
-    with pytest.raises(ValueError, match="look at the calibration"):
-        decision.fit_thresholds(everything, np.full(1000, 0.5), everything, np.full(1000, 0.5))
+def test_parts_worth_scrapping_unseen_are_flagged_beyond_the_budget() -> None:
+    """A plant that makes more bad parts than the bench can check still flags those that are surely bad."""
+    bad = np.arange(1000) % 10 == 0
+    at = decision.fit_thresholds(parts(bad), np.zeros(1000), parts(bad), np.where(bad, 0.9, 0.01))
+    assert at.porosity == decision.SURE
+    assert decision.replay(parts(bad), np.zeros(1000), parts(bad), np.where(bad, 0.9, 0.01), at).flagged == 0.1
 
 
 def test_outside_score_is_the_tail_of_the_normal() -> None:
