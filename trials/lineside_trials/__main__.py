@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing as mp
 import os
-import queue
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lineside_gateway.errors import LinesideError
 from lineside_plant import PlantError
 from lineside_plugins.registry import TaskError
 from lineside_trials import summary
-from lineside_trials.arms import KPIS, Arm, Replication, run_rule_arm
-from lineside_trials.lineside_arm import Advisers, load_advisers, run_lineside_arm
+from lineside_trials.arms import KPIS, Arm, Replication
+from lineside_trials.campaign import Campaign, run
 from lineside_workers.errors import WorkerError
 
 FIRST_PLANT = 1  # training draws its plants from 10000 up, so that no default meets it
 CANNOT_GO_ON = 2
-
-_advisers: Advisers | None = None
-_hours: mp.Queue[float] | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         replications = _replications(args)
         started = time.monotonic()
-        outcomes = _run(replications, args, console)
+        outcomes = run(Campaign(replications, args.settings, args.jobs, args.through_opcua), console)
     except (LinesideError, TaskError, WorkerError, PlantError) as e:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {e}", highlight=False)
         return CANNOT_GO_ON
@@ -69,7 +61,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="lineside evaluate",
         description="Run the same plants with today's practice (P3), family-first EDD, Lineside and an oracle, and "
-        "report each KPI with a 95 %% interval and the share of the gap closed.",
+        "report each KPI with a 95 % interval and the share of the gap closed.",
         epilog="examples:\n  lineside evaluate --replications 8 --json report.json\n"
         "  lineside evaluate --plants 501,502,503 --replications 6\n"
         "  lineside evaluate --replications 1 --hours 6 --warmup 0 --through-opcua",
@@ -103,78 +95,12 @@ def _seeds(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def _replications(args: argparse.Namespace) -> list[Replication]:
+def _replications(args: argparse.Namespace) -> tuple[Replication, ...]:
     plants = args.plants or [FIRST_PLANT + i for i in range(args.replications)]
-    return [
+    return tuple(
         Replication(plants[i % len(plants)], args.seed + i, args.hours, args.warmup, args.low_gain)
         for i in range(args.replications)
-    ]
-
-
-def _run(replications: Sequence[Replication], args: argparse.Namespace, console: Console) -> list[summary.Outcome]:
-    """All arms of all replications over a pool of processes, in the order of the replications."""
-    load_advisers(args.settings)  # what is wrong with tasks or models is said before anything runs
-    context = mp.get_context("spawn")
-    hours: mp.Queue[float] = context.Queue()
-    setup = (args.settings, hours)
-    with (
-        ProcessPoolExecutor(args.jobs, mp_context=context, initializer=_initialise, initargs=setup) as pool,
-        _progress(console, len(replications) * len(Arm) * args.hours) as bar,
-    ):
-        # Lineside first: it takes longest, and the short arms then fill the gaps.
-        jobs: dict[tuple[int, Arm], Future[dict[str, float]]] = {}
-        for arm in (Arm.LINESIDE, Arm.BASELINE, Arm.FAMILY_FIRST, Arm.ORACLE):
-            for i, replication in enumerate(replications):
-                jobs[i, arm] = pool.submit(_one, arm, replication, args.through_opcua)
-        waiting = set(jobs.values())
-        while waiting:
-            try:
-                bar.advance(bar.task_ids[0], hours.get(timeout=0.5))
-            except queue.Empty:
-                waiting = {job for job in waiting if not job.done()}
-                for job in set(jobs.values()) - waiting:
-                    if job.exception() is not None:
-                        pool.shutdown(cancel_futures=True)
-                        job.result()
-        return [{arm: jobs[i, arm].result() for arm in Arm} for i in range(len(replications))]
-
-
-@contextmanager
-def _progress(console: Console, total: float) -> Iterator[Progress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} h"),
-               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console) as bar:
-        bar.add_task("plant hours", total=total)
-        yield bar
-
-
-def _initialise(settings: Path | None, hours: mp.Queue[float]) -> None:
-    """Load tasks and models once per process."""
-    global _advisers, _hours
-    _advisers, _hours = load_advisers(settings), hours
-
-
-def _one(arm: Arm, replication: Replication, through_opcua: bool) -> dict[str, float]:
-    assert _advisers is not None and _hours is not None  # noqa: S101, PT018 - set by the initializer
-    hours = _hours
-    if arm is not Arm.LINESIDE:
-        kpis = run_rule_arm(arm, replication)
-        hours.put(replication.horizon_h)
-        return kpis
-    told = [0.0]
-
-    def progress(at_s: float) -> None:
-        hours.put(at_s / 3600.0 - told[0])
-        told[0] = at_s / 3600.0
-
-    if through_opcua:
-        from lineside_trials.over_opcua import run_over_opcua  # noqa: PLC0415 - starts servers; not needed otherwise
-
-        kpis = run_over_opcua(replication, _advisers, progress)
-    else:
-        kpis = run_lineside_arm(replication, _advisers, progress)
-    hours.put(replication.horizon_h - told[0])
-    return {k: kpis[k] for k in KPIS}
+    )
 
 
 if __name__ == "__main__":
