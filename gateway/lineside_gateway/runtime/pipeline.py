@@ -83,8 +83,10 @@ class Pipeline:
             while True:
                 pause = self._pause_s()
                 if pause > 0:
+                    # Not wait_for: in Python 3.11 it forgets a cancellation that comes together with the wake-up.
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), pause)
+                        async with asyncio.timeout(pause):
+                            await self._wake.wait()
                 self._wake.clear()
                 self._collect()
                 for batcher in self._batchers.values():
