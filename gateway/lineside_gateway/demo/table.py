@@ -103,7 +103,8 @@ def _foot(status: Status) -> RenderableType:
     text = Text()
     text.append(f" {status.tags_per_s:,.0f} tags/s", style="bold")
     text.append(f"   {status.batches:,} batches   {connected}/{len(status.servers)} servers   ")
-    text.append(f"worker {', '.join(status.workers) or 'starting'}   ")
+    workers = f"{len(status.workers)} workers" if status.workers else "workers starting"
+    text.append(f"{workers}   ")
     balanced = bool(ledger.get("balanced"))
     text.append(
         f"ledger {ledger.get('received'):,} received = {ledger.get('used'):,} used + {ledger.get('dropped'):,} dropped "

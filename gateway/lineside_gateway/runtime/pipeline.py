@@ -21,6 +21,7 @@ from lineside_gateway.publish import Fault, HostedServer, PublishError, State
 from lineside_gateway.runtime.feed import Feed
 from lineside_gateway.runtime.recommendations import recommendation_record, stream_of
 from lineside_gateway.runtime.tasks import BoundTask
+from lineside_plugins.contract import Scope
 from lineside_plugins.types import Recommendation
 from lineside_plugins.wire import BatchResult, Status
 
@@ -170,14 +171,20 @@ class Pipeline:
     def _decide(self, rec: Recommendation) -> None:
         decision = self.parts.guard.decide(rec, self.now)
         if decision.allowed:
-            self.last[rec.task] = f"{rec.equipment_id}: {'; '.join(r.text for r in rec.reasons[:2])}"
+            self.last[rec.task] = self._words(rec)
             task = asyncio.create_task(self.parts.write_back.execute(decision), name=f"write {rec.key}")
             self._effects.add(task)
             task.add_done_callback(self._effects.discard)
         elif decision.refused is not None and decision.refused.code not in {Refusal.MODE, Refusal.NO_EFFECT}:
             self.parts.ledger.task(rec.task).withhold(decision.refused.code.value)
         if not decision.allowed and rec.task not in self.last and rec.reasons:
-            self.last[rec.task] = f"{rec.equipment_id}: {rec.reasons[0].text}"
+            self.last[rec.task] = self._words(rec)
+
+    def _words(self, rec: Recommendation) -> str:
+        """The two main reasons; a task of the whole line names its machines itself."""
+        text = "; ".join(r.text for r in rec.reasons[:2])
+        whole_line = self._tasks[rec.task].inputs.scope is Scope.LINE
+        return text if whole_line else f"{rec.equipment_id}: {text}"
 
     def _settle(self, request: Request, outcome: Outcome, reason: str = "") -> bool:
         return self.parts.ledger.task(request.task).settle(request.id, outcome, reason)
