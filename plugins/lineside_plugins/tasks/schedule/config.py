@@ -56,7 +56,7 @@ class ScheduleConfig(TaskConfig):
     )
     setup_min: tuple[tuple[float, ...], ...] = Field(
         default=((3, 20, 30, 40), (15, 3, 22, 32), (25, 18, 3, 20), (36, 28, 15, 3)),
-        description="minutes of setup from row to column family",
+        description="nominal minutes of setup from row to column family; State corrects them as setups are seen",
     )
     first_setup_min: float = Field(
         default=12.0, ge=0, description="minutes of setup of a machine whose family is unknown"

@@ -1,4 +1,4 @@
-"""What the task remembers from one window to the next: parts made, cycle times shown, and the last schedule's cause."""
+"""What the task remembers from one window to the next: parts made, times shown, and the last schedule's cause."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from lineside_plugins.tasks.schedule.config import ScheduleConfig
+from lineside_plugins.tasks.schedule.setups import SetupTimes
 from lineside_plugins.tasks.schedule.situation import Line, State, View, number
 
 _CYCLE_BLEND = 0.5  # weight of the newest CycleTime; it is a machine's own count, so it needs little smoothing
@@ -20,7 +21,8 @@ class Memory:
     """One line's memory, for one task object and so one thread. A restart loses it, one job order rebuilds it."""
 
     config: ScheduleConfig
-    cycle_min: list[float] = field(default_factory=list)
+    cycle_min: list[float] = field(init=False)
+    setups: SetupTimes = field(init=False)
     _counted: dict[str, tuple[object, float]] = field(default_factory=dict)
     _seen: dict[str, tuple[int, float]] = field(default_factory=dict)
     _cause: Cause | None = None
@@ -28,8 +30,9 @@ class Memory:
     _solved_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Start from the nominal cycle times."""
+        """Start from the nominal cycle and setup times."""
         self.cycle_min = list(self.config.cycle_min)
+        self.setups = SetupTimes(self.config.setup_min)
 
     def observe(self, view: View) -> Line:
         """Take in a window; the line as it is known now."""
@@ -48,7 +51,8 @@ class Memory:
             if before is not None and before[0] == family and made > before[1] and view.state(name) == State.RUNNING:
                 self._learn(family, number(row.get("CycleTime"), 0) / 60)
             self._seen[name] = (family, made)
-        return Line(self.config, tuple(self.cycle_min), since)
+            self.setups.observe(name, view.now, view.state(name), family)
+        return Line(self.config, tuple(self.cycle_min), self.setups.matrix(), since)
 
     def _learn(self, family: int, shown_min: float) -> None:
         if not 0 <= family < len(self.cycle_min):

@@ -78,13 +78,14 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The plant's constants as far as known now: configuration, with cycle times as the machines showed them.
+    """The plant's constants as far as known now: configuration, with cycle and setup times as the machines showed them.
 
     ``parts_since`` is how many parts each machine has made since its running job order was listed.
     """
 
     config: ScheduleConfig
     cycle_min: tuple[float, ...]
+    setup_min: tuple[tuple[float, ...], ...]
     parts_since: Mapping[str, float]
 
     def problem(self, view: View) -> tuple[Problem, tuple[Record, ...]]:
@@ -98,7 +99,7 @@ class Line:
             Problem(
                 orders=orders,
                 machines=tuple(m if m.window and m.window[0] <= last else replace(m, window=None) for m in machines),
-                setup=tuple(tuple(round(x) for x in row) for row in self.config.setup_min),
+                setup=tuple(tuple(round(x) for x in row) for row in self.setup_min),
                 first_setup=round(self.config.first_setup_min),
                 agreed=agreed,
                 weights=self.config.prices.weights(),
