@@ -29,13 +29,13 @@ from lineside_gateway.runtime.plant_writer import LinkWriter
 from lineside_gateway.runtime.policies import orders_now
 from lineside_gateway.runtime.status import ServerStatus, Status, TaskStatus
 from lineside_gateway.runtime.tasks import bind_tasks
+from lineside_gateway.runtime.worker_watch import WorkerWatch
 from lineside_gateway.settings import Settings, TaskSettings, secret
 from lineside_plugins.types import Scalar
 
 logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_S = 0.5
-WORKER_GRACE_S = 20.0  # a worker loads torch and its models before its first heartbeat
 RATE_WINDOW_S = 5.0
 
 
@@ -68,13 +68,12 @@ class Gateway:
             demoted=settings.gateway.advisory_only,
         )
         self.hosted = HostedServer(settings.gateway.endpoint, settings.gateway.id, ())
-        self.workers: tuple[WorkerInfo, ...] = ()
+        self._watch: WorkerWatch | None = None
         self.on_effect: Callable[[StepReport], object] = lambda _report: None
         self._resolutions: asyncio.Queue[tuple[str, list[HostedTask] | LinesideError]] = asyncio.Queue()
         self._pipeline: Pipeline | None = None
         self._dispatcher: CeleryDispatcher | None = None
         self._rate: list[tuple[float, int]] = []
-        self._started = time.monotonic()
         self._binder = Binder(settings, self.found.tasks, self._windower, self.guard)
 
     # ---- running
@@ -91,6 +90,7 @@ class Gateway:
             async with CeleryDispatcher(self.settings.gateway.id, broker_url(self.settings), hmac_key=hmac_key()) as it:
                 self._dispatcher = it
                 self._pipeline = self._assemble(it)
+                self._watch = WorkerWatch(self.found.tasks, it, self.hosted)
                 ready()
                 async with asyncio.TaskGroup() as group:
                     for link in self.links:
@@ -98,7 +98,7 @@ class Gateway:
                     group.create_task(self._host(), name="host")
                     group.create_task(self._pipeline.run(), name="pipeline")
                     group.create_task(self._housekeep(), name="housekeeping")
-                    group.create_task(self._watch_workers(it), name="workers")
+                    group.create_task(self._watch.run(), name="workers")
         finally:
             await self.hosted.stop()
 
@@ -127,6 +127,8 @@ class Gateway:
                 raise new
             if new:
                 await self.hosted.add(new)
+                if self._watch is not None:
+                    await self._watch.show()
             logger.info("server_resolved server=%s equipment=%d", server, len(self.feed.equipment[server]))
 
     async def _housekeep(self) -> None:
@@ -143,31 +145,6 @@ class Gateway:
                 Diagnostics(self._tags_per_s(), len(self.workers), values.received, values.used,
                             values.dropped.total(), values.pending)
             )  # fmt: skip
-
-    async def _watch_workers(self, dispatcher: CeleryDispatcher) -> None:
-        """A task that no worker hosts turns Bad with the cause; it recovers with its next recommendation."""
-        absent: set[str] = set()
-        while True:
-            await asyncio.sleep(1.0)
-            self.workers = tuple(await dispatcher.workers())
-            if time.monotonic() - self._started < WORKER_GRACE_S:
-                continue
-            for task in self.found.tasks:
-                hosting = any(task in w.tasks for w in self.workers)
-                if not hosting and task not in absent:
-                    absent.add(task)
-                    cause = self._why_no_worker(task, dispatcher)
-                    logger.error("no_worker task=%s %s", task, cause)
-                    await self.hosted.fault(task, None, cause, Fault.WORKER)
-                elif hosting and task in absent:
-                    absent.discard(task)
-                    logger.info("worker_back task=%s", task)
-
-    def _why_no_worker(self, task: str, dispatcher: CeleryDispatcher) -> str:
-        if not dispatcher.connected:
-            return "the broker does not answer; start it or correct broker.url"
-        failed = [w.failed[task] for w in self.workers if task in w.failed]
-        return failed[0] if failed else f"no worker hosts task '{task}'; start one: lineside worker --tasks {task}"
 
     # ---- what the feed tells
 
@@ -194,6 +171,11 @@ class Gateway:
             task.add_done_callback(lambda t: t.cancelled() or t.exception())
 
     # ---- how it stands
+
+    @property
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """Workers whose heartbeat is fresh."""
+        return self._watch.workers if self._watch else ()
 
     @property
     def now(self) -> datetime:
@@ -264,8 +246,19 @@ async def run_until(gateway: Gateway, stop: asyncio.Event, ready: Callable[[], N
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if running.done():
-        running.result()
+        try:
+            running.result()
+        except BaseExceptionGroup as group:
+            raise the_error(group) from group
         return
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
+
+
+def the_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one sentence for the operator in what a task group raised, else the whole group."""
+    told = group.subgroup(LinesideError)
+    while isinstance(told, BaseExceptionGroup):
+        told = told.exceptions[0]  # type: ignore[assignment]  # the loop ends at the error itself
+    return told or group

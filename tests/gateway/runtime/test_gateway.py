@@ -119,7 +119,7 @@ async def test_without_a_worker_nodes_turn_bad_and_say_why(
     plc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No worker hosts the task: its nodes read Bad, and StatusText tells what to start."""
-    monkeypatch.setattr("lineside_gateway.runtime.gateway.WORKER_GRACE_S", 1.0)
+    monkeypatch.setattr("lineside_gateway.runtime.worker_watch.GRACE_S", 1.0)
     async with line(plc, tmp_path, mode="closed_loop", worker=False) as gateway:
         await until(lambda: bool(gateway.feed.equipment), "the PLC to be resolved")
         for _ in range(100):
