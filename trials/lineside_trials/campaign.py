@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def run(campaign: Campaign, console: Console) -> list[Outcome]:
     setup = (campaign.settings, hours)
     with (
         ProcessPoolExecutor(campaign.jobs, mp_context=context, initializer=_initialise, initargs=setup) as pool,
-        _progress(console, sum(r.horizon_h for r in campaign.replications) * len(Arm)) as bar,
+        _progress(console, sum(r.horizon_h for r in campaign.replications) * len(Arm)) as advance,
     ):
         # Lineside first: it takes longest, and the short arms then fill the gaps.
         jobs: dict[tuple[int, Arm], Future[dict[str, float]]] = {}
@@ -55,7 +55,7 @@ def run(campaign: Campaign, console: Console) -> list[Outcome]:
         waiting = set(jobs.values())
         while waiting:
             try:
-                bar.advance(bar.task_ids[0], hours.get(timeout=0.5))
+                advance(hours.get(timeout=0.5))
             except queue.Empty:
                 waiting = {job for job in waiting if not job.done()}
                 for job in set(jobs.values()) - waiting:
@@ -66,12 +66,24 @@ def run(campaign: Campaign, console: Console) -> list[Outcome]:
 
 
 @contextmanager
-def _progress(console: Console, total: float) -> Iterator[Progress]:
+def _progress(console: Console, total: float) -> Iterator[Callable[[float], None]]:
+    """A bar in a terminal, a line at every tenth elsewhere; call what is yielded with the hours that have passed."""
+    done = 0.0
+    if not console.is_terminal:
+
+        def say(hours: float) -> None:
+            nonlocal done
+            before, done = done, done + hours
+            if int(10 * done / total) > int(10 * before / total):
+                console.print(f"{done:.0f} of {total:.0f} plant hours", highlight=False)
+
+        yield say
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} h"),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console) as bar:
-        bar.add_task("plant hours", total=total)
-        yield bar
+        task = bar.add_task("plant hours", total=total)
+        yield lambda hours: bar.advance(task, hours)
 
 
 def _initialise(settings: Path | None, hours: mp.Queue[float]) -> None:

@@ -39,7 +39,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     """What a person reads: each KPI by arm, the paired difference to today's practice, the share of the gap closed."""
     out = Table(title=f"{len(outcomes)} paired replications, mean and 95 % interval")
     out.add_column("KPI")
-    for heading in ("P3 (today)", "family-first", "Lineside", "oracle", "Lineside - P3", "gap closed"):
+    for heading in ("P3", "family-first", "Lineside", "oracle", "Lineside - P3", "gap closed"):
         out.add_column(heading, justify="right")
     for name in KPIS:
         column = {arm: [float(o[arm][name]) for o in outcomes] for arm in Arm}
