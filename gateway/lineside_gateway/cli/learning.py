@@ -13,6 +13,9 @@ from lineside_gateway.cli.extras import require
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
+FIRST_TRAINING_PLANT = 10_000  # PlantSpec seeds from here up are for training; trials draw theirs from 1 up
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(train)
@@ -27,8 +30,8 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Where the model goes; default: the weights that ship with the task.")
     ] = None,
-    plants: Annotated[int, typer.Option(min=6, help="Simulated plants to record, each with its own PlantSpec.")] = 36,
-    hours: Annotated[float, typer.Option(min=100, help="Plant hours to record of each.")] = 672.0,
+    plants: Annotated[int, typer.Option(min=6, help="Simulated plants to record, each with its own PlantSpec.")] = 30,
+    hours: Annotated[float, typer.Option(min=100, help="Plant hours to record of each.")] = 504.0,
     seed: Annotated[int, typer.Option(help="Seed of plants, splits and initial weights.")] = 0,
 ) -> None:
     """Train TASK from seeds: record plants, fit network and trees, choose by validation plants, save the winner.
@@ -42,8 +45,9 @@ def train(
     require("workers")
     if not any(recordings.glob("*/events.jsonl")):
         require("plant")
-        _run("lineside_plant", ["record", "--plants", str(plants), "--hours", str(hours), "--seed", str(seed),
-                                "--out", str(recordings)])  # fmt: skip
+        first = str(FIRST_TRAINING_PLANT + seed)
+        _run("lineside_plant", ["record", "--plants", str(plants), "--hours", str(hours), "--seed", first,
+                                "--curve-every", "3", "--out", str(recordings)])  # fmt: skip
     args = ["train", task, "--recordings", str(recordings), "--seed", str(seed)]
     _run("lineside_workers", [*args, "--out", str(out)] if out else args)
 
