@@ -82,14 +82,18 @@ def test_stops_that_cool_the_mill_are_timed() -> None:
 
 
 def test_a_dip_in_the_force_curve_survives_what_takes_the_slow_course_out() -> None:
-    """Peak force and slope vanish from the rows a model sees, the dip stays where it was."""
+    """Peak force and slope vanish from the rows a model sees, the dip stays where it was, in units of the noise."""
     u = np.linspace(0, 1, f.CURVE)
     course = 300 + 90 * u
     dip = 20 * np.exp(-0.5 * ((u - 0.6) / 0.03) ** 2)
-    plain, porous = f.curve_rows(np.stack([course, course - dip]))
-    middle = slice(60, 200)
-    assert np.abs(plain[middle]).max() < 0.2
-    assert np.argmin(porous[middle]) + 60 == pytest.approx(0.6 * 255, abs=2)
+    noise = np.random.default_rng(0).standard_normal(f.CURVE)
+    quiet, porous, loud = f.curve_rows(np.stack([course + noise, course + noise - dip, course + 4 * (noise - dip)]))
+    assert quiet.shape == (len(f.COURSES), f.CURVE)
+    assert 0.8 < quiet[0, f.PLATEAU].std() * f.NOISE_SCALE < 1.3
+    for rows in (porous, loud):
+        for row in rows:
+            assert np.argmin(row[f.PLATEAU]) + f.PLATEAU.start == pytest.approx(0.6 * 255, abs=4)
+    np.testing.assert_allclose(loud[0], porous[0], atol=0.05)
     assert f.curve_features(np.stack([course, course - dip])).shape == (2, f.BINS + 3)
 
 

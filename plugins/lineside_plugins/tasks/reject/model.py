@@ -17,6 +17,7 @@ from lineside_plugins.tasks.reject import features as f
 from lineside_plugins.tasks.reject.heads import SIGMA_HIGH, SIGMA_LOW
 
 Floats: TypeAlias = NDArray[np.float64]
+MIDDLE = slice(18, 52)  # of a quarter of the curve's points: the strides' view of the stroke between rise and fall
 SCALE_UM = 10.0  # outputs in tens of um, so that a fresh network starts in the right range
 
 
@@ -41,37 +42,36 @@ def normal_loss(output: Tensor, known: Sequence[Tensor]) -> Tensor:
 
 
 class CurveNetwork(nn.Module):
-    """Force curves (P, CURVE), slow course taken out -> log-odds (P, 1).
+    """Force curves (P, 2, CURVE) in units of their noise -> log-odds (P, 1).
 
-    Two strided convolutions over the curve and its position, then the strongest and the mean response of each filter
-    over the stroke: the signature sits at another place in every plant.
+    Convolutions over both rows and the position, then the strongest and the mean response of each filter over the
+    middle of the stroke: the signature sits at another place in every plant.
     """
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv1d(2, width, 15, stride=2, padding=7),
+            nn.Conv1d(len(f.COURSES) + 1, width, 25, stride=2, padding=12),
             nn.SiLU(),
             nn.Conv1d(width, width, 9, stride=2, padding=4),
             nn.SiLU(),
-            nn.Conv1d(width, width, 9, padding=4),
+            nn.Conv1d(width, width, 5, padding=2),
             nn.SiLU(),
         )
         self.head = Mlp(2 * width, (16,), 1, dropout=0.1)
         self.register_buffer("position", torch.linspace(-1.0, 1.0, f.CURVE), persistent=False)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Log-odds (P, 1) of rows (P, CURVE)."""
-        position = self.get_buffer("position").expand_as(rows)
-        found = self.layers(torch.stack([rows, position], dim=1))
+        """Log-odds (P, 1) of rows (P, 2, CURVE)."""
+        position = self.get_buffer("position").expand(len(rows), 1, -1)
+        found = self.layers(torch.cat([rows, position], dim=1))[:, :, MIDDLE]
         out: Tensor = self.head(torch.cat([found.amax(dim=2), found.mean(dim=2)], dim=1))
         return out
 
 
-def weighted_loss(output: Tensor, known: Sequence[Tensor]) -> Tensor:
-    """Weighted binary cross-entropy; ``known`` = (label (P,), weight (P,))."""
-    each = nn.functional.binary_cross_entropy_with_logits(output[:, 0], known[0], reduction="none")
-    return (each * known[1]).sum() / known[1].sum()
+def label_loss(output: Tensor, known: Sequence[Tensor]) -> Tensor:
+    """Mean binary cross-entropy; ``known`` = (label (P,),)."""
+    return nn.functional.binary_cross_entropy_with_logits(output[:, 0], known[0])
 
 
 class NetworkDimension:
