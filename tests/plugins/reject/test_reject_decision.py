@@ -11,7 +11,14 @@ from lineside_plugins.tasks.reject.heads import Calibration, outside_score
 def parts(bad: np.ndarray, step_s: float = 60.0) -> Parts:
     n = len(bad)
     return Parts(
-        np.zeros((n, 1)), np.zeros(n), bad, np.full(n, "plant"), np.ones(n), np.arange(n) * step_s, np.arange(n) + 1.0
+        np.zeros((n, 1)),
+        np.zeros(n),
+        np.zeros(n),
+        bad,
+        np.full(n, "plant"),
+        np.ones(n),
+        np.arange(n) * step_s,
+        np.arange(n) + 1.0,
     )
 
 

@@ -21,9 +21,13 @@ def mill(tool: float = 120.0, offset: float = 30.0) -> np.ndarray:
     return values
 
 
-def row(values: np.ndarray, inspected: np.ndarray | None = None, part: tuple[float, float] = (120, 30)) -> np.ndarray:
+def row(
+    values: np.ndarray, inspected: np.ndarray | None = None, part: tuple[float, float] = (120, 30)
+) -> tuple[np.ndarray, float]:
+    """Features of the part, and its compensation beyond the usual course."""
     known = np.full((1, f.INSPECTED, 2), np.nan) if inspected is None else inspected
-    return f.dimension_features(values, END, np.array([part], dtype=float), known)[0]
+    x, beyond = f.dimension_features(values, END, np.array([part], dtype=float), known)
+    return x[0], float(beyond[0])
 
 
 def at(name: str) -> int:
@@ -34,29 +38,51 @@ def test_an_inspected_part_is_found_again_by_its_count() -> None:
     """A part measured at +8 um forty parts ago predicts +8 um now, for the PLC compensated the usual wear since."""
     known = np.full((1, f.INSPECTED, 2), np.nan)
     known[0, 0] = (4960, 8.0)
-    found = row(mill(), known)
+    found, beyond = row(mill(), known)
     assert found[at("inspected")] == 1
     assert found[at("inspected_tool_change")] == pytest.approx(41, abs=1.5)
-    assert found[at("inspected_offset_change")] == pytest.approx(0.25 * 41, abs=0.5)
-    assert found[at("inspected_expected")] == pytest.approx(8, abs=0.5)
+    assert found[at("inspected_mean")] == pytest.approx(8, abs=0.5)
+    assert beyond == pytest.approx(0, abs=0.5)
 
 
-def test_a_correction_since_the_inspection_is_taken_off() -> None:
-    """If feedback added 6 um to the compensation since, the same measurement predicts +2 um."""
+def test_a_correction_since_the_inspection_changes_the_compensation_and_no_feature() -> None:
+    """If 6 um were added to the compensation since, the row is the same: only what is compensated differs by 6."""
     known = np.full((1, f.INSPECTED, 2), np.nan)
-    known[0, 0] = (4960, 8.0)
+    known[0, :2] = (4990, 8.0), (4960, 8.0)
     values = mill()
-    values[0, -20:, f.OFFSET] += 6
-    assert row(values, known, (120, 36))[at("inspected_expected")] == pytest.approx(2, abs=0.5)
+    values[0, -5:, f.OFFSET] += 6
+    (left, beyond), (alone, none) = row(values, known, (120, 36)), row(mill(), known)
+    np.testing.assert_allclose(left, alone, atol=1e-4)
+    assert beyond - none == pytest.approx(6, abs=1e-3)
+
+
+def test_a_correction_before_the_inspection_is_put_back() -> None:
+    """A part measured at +2 um while 6 um were compensated would have measured +8 um."""
+    known = np.full((1, f.INSPECTED, 2), np.nan)
+    known[0, 0] = (4990, 2.0)
+    values = mill()
+    values[0, -60:, f.OFFSET] += 6
+    assert row(values, known, (120, 36))[0][at("inspected_mean")] == pytest.approx(8, abs=0.5)
+
+
+def test_parts_that_drift_are_carried_forward() -> None:
+    """Six parts that rise a tenth of a um per part point beyond their mean of +15; a single one to itself."""
+    known = np.full((1, f.INSPECTED, 2), np.nan)
+    for i in range(6):
+        known[0, i] = (4990 - 20 * i, 20 - 2 * i)
+    x = np.stack([row(mill(), known)[0]])
+    assert 17 < f.measured_course(x)[0] < 21
+    known[0, 1:] = np.nan
+    assert f.measured_course(np.stack([row(mill(), known)[0]]))[0] == pytest.approx(20, abs=0.5)
 
 
 def test_parts_of_the_tool_before_do_not_speak_for_this_one() -> None:
     """A measurement from before the tool change is kept apart from those of the tool in use."""
     known = np.full((1, f.INSPECTED, 2), np.nan)
     known[0, 0] = (5000 - 150, 12.0)
-    found = row(mill(), known)
+    found, _ = row(mill(), known)
     assert found[at("inspected")] == 0
-    assert np.isnan(found[at("inspected_expected")])
+    assert np.isnan(found[at("inspected_mean")])
     assert found[at("other_tool_mean")] == pytest.approx(12)
 
 
@@ -64,21 +90,33 @@ def test_a_tool_changed_within_the_last_minute_starts_with_nothing_known() -> No
     """The snapshot's ToolCount tells of a change that the last whole cell cannot show yet."""
     known = np.full((1, f.INSPECTED, 2), np.nan)
     known[0, 0] = (4990, 8.0)
-    found = row(mill(), known, (1, 0.25))
+    found, _ = row(mill(), known, (1, 0.25))
     assert found[at("tool_count")] == 1
     assert found[at("inspected")] == 0
     assert np.isnan(found[at("power_since_tool")])
 
 
 def test_stops_that_cool_the_mill_are_timed() -> None:
-    """A trip of half an hour that ended twenty minutes ago reads so; a setup is no stop."""
+    """A trip of half an hour that ended thirty minutes ago reads so, and is half forgotten; a setup is no stop."""
     values = mill()
-    values[0, -50:-20, f.STATE] = 4
+    values[0, -60:-30, f.STATE] = 4
     values[0, -10:-5, f.STATE] = 2
-    found = row(values)
-    assert found[at("stop_minutes_ago")] == 20
+    found, _ = row(values)
+    assert found[at("stop_minutes_ago")] == 30
     assert found[at("stop_minutes")] == 30
-    assert np.isnan(row(mill())[at("stop_minutes_ago")])
+    assert found[at("stop_recovery")] == 0.5
+    undisturbed, _ = row(mill())
+    assert np.isnan(undisturbed[at("stop_minutes_ago")])
+    assert undisturbed[at("stop_recovery")] == 0
+
+
+def test_a_part_measured_right_after_a_stop_is_known_as_such() -> None:
+    """The colder the mill was at the inspection than it is now, the more the recovery has changed since."""
+    values = mill()
+    values[0, -140:-120, f.STATE] = 4
+    known = np.full((1, f.INSPECTED, 2), np.nan)
+    known[0, 0] = (5000 - 118, -15.0)
+    assert row(values, known)[0][at("inspected_recovery_change")] == pytest.approx(2**-4 - 1, abs=0.1)
 
 
 def test_a_dip_in_the_force_curve_survives_what_takes_the_slow_course_out() -> None:

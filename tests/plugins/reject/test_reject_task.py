@@ -128,10 +128,10 @@ def test_evaluation_covers_both_heads_and_the_bench(trained: TrainedModel, recor
 
 
 def test_a_tool_measured_far_off_raises_the_probability_of_its_next_part(shipped: RejectTask) -> None:
-    """After three parts at +13 um, too little for the mill to correct, the next part of that tool is likelier off."""
+    """After three parts at +22 um and no correction, the next part of that tool is suspect; after three near 0 not."""
     centred = said(shipped, mill(measured=(0.5, -1.0, 1.0)))
-    off = said(shipped, mill(measured=(13.5, 12.5, 14.0)))
-    assert off.value["dimension_probability"] > 4 * centred.value["dimension_probability"]
+    off = said(shipped, mill(measured=(23.0, 21.0, 22.0)))
+    assert off.value["dimension_probability"] > 10 * centred.value["dimension_probability"]
     assert off.value["serial_no"] == "A1-0005001"
     assert centred.value["flag"] is False
     assert "um expected" in off.reasons[0].text

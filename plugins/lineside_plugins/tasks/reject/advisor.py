@@ -27,7 +27,7 @@ Floats: TypeAlias = NDArray[np.float64]
 WORTH_EXPLAINING = 0.02  # probability below which a part is like any other
 LIKE_ANY = "nothing sets this part apart from the others"
 TOOL, AGO = f.NAMES.index("tool_count"), f.NAMES.index("stop_minutes_ago")
-OFFSET, WARM = f.NAMES.index("offset"), f.NAMES.index("temperature_rise")
+WARM = f.NAMES.index("temperature_rise")
 MEASURED, MEASURED_MEAN = f.NAMES.index("inspected"), f.NAMES.index("inspected_mean")
 
 
@@ -95,13 +95,16 @@ class Advisor:
         part = np.array([[_number(batch.snapshots[b].get(t)) for t in ("ToolCount", "ToolOffset")] for b in rows])
         part = np.where(np.isfinite(part), part, values[:, -1, [f.TOOL, f.OFFSET]])
         events = [batch.records[b].get("events", ()) if batch.records else () for b in rows]
-        x = f.dimension_features(values, end_s, part, np.stack([inspections(e) for e in events]))
+        x, beyond = f.dimension_features(values, end_s, part, np.stack([inspections(e) for e in events]))
         mean, spread = self.dimension.mean_and_spread(x)
+        mean = mean - beyond
         p = self.rule.dimension(outside_score(mean, spread, self.rule.tolerance_um))
         shares: dict[int, Floats] = {}
         telling = np.flatnonzero(p > WORTH_EXPLAINING)
         if len(telling):
-            shares = dict(zip(telling.tolist(), self.dimension.shares(x[telling]), strict=True))
+            found = self.dimension.shares(x[telling])
+            found[:, f.OFFSETS] = -beyond[telling]
+            shares = dict(zip(telling.tolist(), found, strict=True))
         count = np.array([count_of(batch.snapshots[b]["SerialNo"]) for b in rows])
         flag = self._thresholds().flags_dimension(p, count)
         out = []
@@ -176,20 +179,21 @@ def _reasons(shares: Floats, row: Floats, mean: float, spread: float) -> tuple[R
     expected = f"deviation {mean:+.0f} um expected, give or take {2 * spread:.0f}"
     out = []
     for rank, g in enumerate(first):
-        words = _words(f.GROUPS[g], row)
+        words = _words(f.GROUPS[g], row, -float(shares[f.OFFSETS]))
         out.append(Reason(f.GROUPS[g], float(toward[g] / whole), f"{expected}: {words}" if rank == 0 else words))
     return tuple(out)
 
 
-def _words(group: str, row: Floats) -> str:
+def _words(group: str, row: Floats, beyond: float) -> str:
     if group == "ToolCount":
         return f"tool has cut {row[TOOL]:.0f} parts"
     if group == "ToolOffset":
-        return f"PLC compensates {row[OFFSET]:+.0f} um"
+        return f"PLC compensates {beyond:+.0f} um beyond the usual course"
     if group == "State" and np.isfinite(row[AGO]):
         return f"mill restarted {row[AGO]:.0f} min ago"
     if group == "SpindleTemp" and np.isfinite(row[WARM]):
         return f"spindle {row[WARM]:+.1f} degC against its mean of six hours, and the hour of the day"
     if group == "inspections" and row[MEASURED] > 0:
-        return f"the last {row[MEASURED]:.0f} inspected parts of this tool averaged {row[MEASURED_MEAN]:+.0f} um"
+        mean = row[MEASURED_MEAN] - beyond
+        return f"the last {row[MEASURED]:.0f} inspected parts of this tool average {mean:+.0f} um as compensated now"
     return f"{group} as in parts that deviated"

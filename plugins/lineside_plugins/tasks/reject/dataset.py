@@ -30,13 +30,15 @@ _CHUNK = 1500  # windows turned into features at a time; bounds memory
 class Parts:
     """P labelled parts of one head.
 
-    ``x`` is (P, F) features or (P, CURVE) curves; ``deviation`` (P,) um as measured; ``bad`` (P,) off dimension or
-    porous, by head; ``unit`` (P,) the plant; ``weight`` (P,) how many parts of the plant each row stands for;
-    ``end_s`` (P,) completion, Unix seconds UTC; ``count`` (P,) of the part at its mill.
+    ``x`` is (P, F) features or (P, CURVE) curves; ``deviation`` (P,) um as measured; ``compensation`` (P,) um beyond
+    its usual course, as in ``features``; ``bad`` (P,) off dimension or porous, by head; ``unit`` (P,) the plant;
+    ``weight`` (P,) how many parts of the plant each row stands for; ``end_s`` (P,) completion, Unix seconds UTC;
+    ``count`` (P,) of the part at its mill.
     """
 
     x: NDArray[Any]
     deviation: Floats
+    compensation: Floats
     bad: Mask
     unit: NDArray[np.str_]
     weight: Floats
@@ -142,18 +144,21 @@ def _of_mill(recording: Recording, mill: str, seen: _Inspected, choice: _Choice)
     padded = np.concatenate([np.full((f.LENGTH - 1, len(f.CHANNELS)), np.nan, np.float32), cells])
     windows = np.lib.stride_tricks.sliding_window_view(padded, f.LENGTH, axis=0).transpose(0, 2, 1)
     regular = np.flatnonzero(~seen.campaign)
-    x = []
+    x, compensation = [], []
     for rows in np.array_split(chosen, max(1, len(chosen) // _CHUNK)):
         done_s = end_s[own[rows]]
         before = np.searchsorted(seen.time_s[regular], done_s, "right")[:, None] - 1 - np.arange(f.INSPECTED)
         earlier = regular[np.maximum(before, 0)] if len(regular) else np.zeros(before.shape, np.intp)
         known = np.stack([seen.count[earlier], seen.value[earlier]], axis=2)
         known[(before < 0) | (len(regular) == 0)] = np.nan
-        x.append(f.dimension_features(windows[cell[rows]], done_s, part[own[rows]], known))
+        row, beyond = f.dimension_features(windows[cell[rows]], done_s, part[own[rows]], known)
+        x.append(row)
+        compensation.append(beyond)
     weight = np.full(len(chosen), len(count) / max(1, len(chosen)))
     return Parts(
         x=np.concatenate(x),
         deviation=seen.value[chosen],
+        compensation=np.concatenate(compensation),
         bad=(seen.bad & ~seen.porous)[chosen],
         unit=np.full(len(chosen), recording.unit),
         weight=weight,
@@ -202,7 +207,7 @@ def porosity_parts(recordings: Sequence[Recording]) -> Parts:
             x = np.asarray(curves[known], dtype=np.float32)
             end_s = times[known].astype("datetime64[us]").astype(np.int64) / 1e6
             none = np.zeros(len(known))
-            found.append(Parts(x, none, bad, np.full(len(known), recording.unit), weight, end_s, none))
+            found.append(Parts(x, none, none, bad, np.full(len(known), recording.unit), weight, end_s, none))
     if not any(len(p) for p in found):
         raise ContractError("no recording has force curves of inspected parts; record with labels and curves")
     return _joined(found)

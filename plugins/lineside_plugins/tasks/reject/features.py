@@ -7,6 +7,7 @@ inspected part is found again in the window by its count, so that the compensati
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -24,7 +25,7 @@ LENGTH = 360  # cells, 6 h: more than a tool's life at any family, so that its f
 RUNNING = 1
 STOPPED = (4, 5, 6)  # tripped, failed, maintained: the mill cools down
 FAMILIES = 4
-INSPECTED = 8  # most recent inspected parts that are looked at
+INSPECTED = 12  # most recent inspected parts that are looked at
 CURVE = 256
 BINS = 32  # of the force curve, for the trees
 PLATEAU = slice(CURVE // 3, 3 * CURVE // 4)  # of a press stroke: the force is up and not yet falling
@@ -32,17 +33,18 @@ COURSES = ((32, 1), (24, 2))  # half width in points and order of the slow cours
 NOISE_OF_SECOND_DIFFERENCE = 0.6745 * 6.0**0.5  # median of |second difference| of white noise of sigma 1
 NOISE_CLIP, NOISE_SCALE = 12.0, 3.0  # sigma; bounds what is left, and brings a dip to about one
 DAY_S = 86_400.0
+HALF_MIN = 30.0  # in which a stop is half forgotten; a scale for the models to work on, not a time of any plant
+RISE_PRIOR = 10_000.0  # parts squared; four parts spread over a hundred are believed by half
 
 NAMES = (
     *(f"family_{i}" for i in range(FAMILIES)),
     *(f"family_{i}_share" for i in range(FAMILIES)),
     "tool_count",
-    "offset",
-    "offset_beyond_trend",
     "hour_sin",
     "hour_cos",
     "stop_minutes_ago",
     "stop_minutes",
+    "stop_recovery",
     "temperature",
     "temperature_rise",
     "power",
@@ -51,19 +53,20 @@ NAMES = (
     "inspected",
     "inspected_mean",
     "inspected_last",
-    "inspected_offset_change",
+    "inspected_trended",
     "inspected_tool_change",
+    "inspected_last_tool_change",
     "inspected_sin_change",
     "inspected_cos_change",
-    "inspected_expected",
-    "inspected_last_expected",
+    "inspected_recovery_change",
+    "inspected_temperature_change",
     "other_tool_mean",
+    "other_tool_recovery",
 )
 FEATURES = len(NAMES)
 GROUP_OF = {
     "family": "ActiveFamily",
     "tool": "ToolCount",
-    "offset": "ToolOffset",
     "hour": "SpindleTemp",
     "stop": "State",
     "temperature": "SpindleTemp",
@@ -72,6 +75,7 @@ GROUP_OF = {
     "other": "inspections",
 }
 GROUPS = ("ToolCount", "ToolOffset", "SpindleTemp", "SpindlePower", "State", "ActiveFamily", "inspections")
+OFFSETS, INSPECTIONS = GROUPS.index("ToolOffset"), GROUPS.index("inspections")
 
 
 def groups_of_features() -> NDArray[np.intp]:
@@ -79,8 +83,14 @@ def groups_of_features() -> NDArray[np.intp]:
     return np.array([GROUPS.index(GROUP_OF[name.split("_")[0]]) for name in NAMES])
 
 
-def dimension_features(values: NDArray[np.floating[Any]], end_s: Floats, part: Floats, inspected: Floats) -> Floats:
-    """One row per part just completed at a mill, float64 (B, F); NaN where unknown.
+def dimension_features(
+    values: NDArray[np.floating[Any]], end_s: Floats, part: Floats, inspected: Floats
+) -> tuple[Floats, Floats]:
+    """One row per part just completed at a mill, float64 (B, F), NaN where unknown, and its compensation (B,) in um.
+
+    Rows hold nothing of what the PLC compensates: a measured deviation enters with the compensation of its time put
+    back, so that a row says the same of a mill whoever corrects it. The compensation is counted from its usual rise
+    per part, and 0 where unknown.
 
     ``values`` (B, T, C) in the order of ``CHANNELS`` up to the last whole cell before completion; ``end_s`` (B,) Unix
     seconds UTC of completion; ``part`` (B, 2) ToolCount and ToolOffset of the part itself; ``inspected``
@@ -100,20 +110,30 @@ def dimension_features(values: NDArray[np.floating[Any]], end_s: Floats, part: F
     shares = [(this_tool & (cells[:, :, FAMILY] == i)).sum(axis=1) for i in range(FAMILIES)]
     out[:, FAMILIES : 2 * FAMILIES] = np.stack(shares, axis=1) / seen
     at = 2 * FAMILIES
-    trend = _offset_per_part(cells, fresh)
+    trend = _offset_per_part(cells)
     hour = end_s % DAY_S * (2 * np.pi / DAY_S)
-    ago, length = _last_stop(cells[:, :, STATE])
-    out[:, at : at + 7] = np.stack(
-        [tool, offset, offset - trend * tool, np.sin(hour), np.cos(hour), ago, length], axis=1
+    ago, length = _stops(cells[:, :, STATE])
+    recovery = _recovery(ago)
+    out[:, at : at + 6] = np.stack(
+        [tool, np.sin(hour), np.cos(hour), ago[:, -1], length[:, -1], recovery[:, -1]], axis=1
     )
     temperature, power = cells[:, :, TEMPERATURE], cells[:, :, POWER]
     recent = running.copy()
     recent[:, :-10] = False
     warm, drawn = _mean(temperature, recent), _mean(power, recent)
     since = _mean(power, this_tool)
-    out[:, at + 7 : at + 12] = np.stack([warm, warm - _mean(temperature, running), drawn, since, drawn - since], axis=1)
-    out[:, at + 12 :] = _inspections(cells, end_s, part, inspected, fresh, trend)
-    return out
+    out[:, at + 6 : at + 11] = np.stack([warm, warm - _mean(temperature, running), drawn, since, drawn - since], axis=1)
+    known = _Inspected.find(cells, inspected, fresh, trend, recovery)
+    out[:, at + 11 :] = known.columns(tool, end_s, recovery[:, -1], warm)
+    return out, np.nan_to_num(offset - trend * tool)
+
+
+def measured_course(x: Floats) -> Floats:
+    """Where the measured parts of its tool point for each row (R, F): (R,) um, 0 where none was measured.
+
+    Heads learn what to add to this, so that a tool farther off than any in training is still believed.
+    """
+    return np.nan_to_num(x[:, NAMES.index("inspected_trended")])
 
 
 def _mean(cells: Floats, mask: NDArray[np.bool_]) -> Floats:
@@ -132,53 +152,105 @@ def _since_tool(count: Floats) -> NDArray[np.bool_]:
     return out
 
 
-def _offset_per_part(values: Floats, fresh: NDArray[np.bool_]) -> Floats:
-    """Usual rise of the compensation per part (B,): median over cells of this tool, free of jumps by feedback."""
+def _offset_per_part(values: Floats) -> Floats:
+    """Usual rise of the compensation per part (B,): median over the window's cells, free of jumps by feedback."""
     parts, offset = np.diff(values[:, :, TOOL], axis=1), np.diff(values[:, :, OFFSET], axis=1)
-    usable = fresh[:, 1:] & fresh[:, :-1] & (parts > 0) & np.isfinite(offset)
+    usable = (parts > 0) & np.isfinite(offset)
     slope = np.where(usable, offset / np.where(usable, parts, 1.0), np.inf)
     slope.sort(axis=1)
     middle = slope[np.arange(len(slope)), usable.sum(axis=1) // 2]
     return np.where(np.isfinite(middle), middle, np.nan)
 
 
-def _last_stop(state: Floats) -> tuple[Floats, Floats]:
-    """Minutes since the last stop that lets the mill cool ended, and how many minutes it lasted; NaN without one."""
-    t = state.shape[1]
+def _stops(state: Floats) -> tuple[Floats, Floats]:
+    """Of each cell (B, T): minutes since the last stop that lets the mill cool ended, and how many minutes it lasted.
+
+    NaN without one, or while it lasts.
+    """
+    t = np.arange(state.shape[1])
     stopped = np.isin(state, STOPPED)
-    none = ~stopped.any(axis=1)
-    last = t - 1 - np.argmax(stopped[:, ::-1], axis=1)
-    going = np.where(stopped | (np.arange(t) > last[:, None]), -1, np.arange(t))
-    length = last - going.max(axis=1)
+    last = np.maximum.accumulate(np.where(stopped, t, -1), axis=1)
+    moving = np.maximum.accumulate(np.where(stopped, -1, t), axis=1)
+    before = np.take_along_axis(moving, np.maximum(last, 0), axis=1)
+    none = (last < 0) | stopped
     minutes = PERIOD_S / 60.0
-    return np.where(none, np.nan, (t - 1 - last) * minutes), np.where(none, np.nan, length * minutes)
+    return np.where(none, np.nan, (t - last) * minutes), np.where(none, np.nan, (last - before) * minutes)
 
 
-def _inspections(
-    values: Floats, end_s: Floats, part: Floats, inspected: Floats, fresh: NDArray[np.bool_], trend: Floats
-) -> Floats:
-    """What earlier measurements say of this part, (B, 10), each freed of the compensation that came after it."""
-    b, t, _ = values.shape
-    rows = np.arange(b)[:, None]
-    count, deviation = inspected[:, :, 0], inspected[:, :, 1]
-    cell = (values[:, :, None, PARTS] < count[:, None, :]).sum(axis=1)
-    seen = np.isfinite(count) & (cell > 0) & (cell < t)
-    cell = np.where(seen, cell, 0)
-    offset, tool = values[:, :, OFFSET][rows, cell], values[:, :, TOOL][rows, cell]
-    same = seen & fresh[rows, cell] & np.isfinite(offset)
-    compensated = part[:, 1, None] - offset
-    worn = part[:, 0, None] - tool
-    then = (end_s[:, None] - (t - 1 - cell) * PERIOD_S) % DAY_S * (2 * np.pi / DAY_S)
-    now = end_s[:, None] % DAY_S * (2 * np.pi / DAY_S)
-    expected = deviation - compensated + np.nan_to_num(trend)[:, None] * worn
-    columns = [deviation, compensated, worn, np.sin(now) - np.sin(then), np.cos(now) - np.cos(then), expected]
-    means = [_mean(c, same) for c in columns]
-    first = np.where(same.any(axis=1), np.argmax(same, axis=1), 0)
-    known = same[np.arange(b), first]
-    last = [np.where(known, c[np.arange(b), first], np.nan) for c in (deviation, expected)]
-    other = _mean(deviation, seen & ~same)
-    stacked = [same.sum(axis=1), means[0], last[0], *means[1:6], last[1], other]
-    return np.stack(stacked, axis=1)
+def _recovery(ago_min: Floats) -> Floats:
+    """How fresh the last stop is: 1 right after it, halved every ``HALF_MIN``; 0 without one."""
+    return np.nan_to_num(np.exp2(-ago_min / HALF_MIN))
+
+
+@dataclass(frozen=True, slots=True)
+class _Inspected:
+    """Earlier measured parts (B, N), newest first: ``beyond`` um without compensation, and how the mill was then.
+
+    ``same`` marks parts of the tool in use, ``other`` those of tools before.
+    """
+
+    beyond: Floats
+    tool: Floats
+    minutes_ago: Floats
+    recovery: Floats
+    temperature: Floats
+    same: NDArray[np.bool_]
+    other: NDArray[np.bool_]
+
+    @classmethod
+    def find(
+        cls, cells: Floats, inspected: Floats, fresh: NDArray[np.bool_], trend: Floats, recovery: Floats
+    ) -> _Inspected:
+        """Find inspected parts again in the window by their count."""
+        b, t, _ = cells.shape
+        rows = np.arange(b)[:, None]
+        count, deviation = inspected[:, :, 0], inspected[:, :, 1]
+        cell = (cells[:, :, None, PARTS] < count[:, None, :]).sum(axis=1)
+        seen = np.isfinite(count) & (cell > 0) & (cell < t)
+        cell = np.where(seen, cell, 0)
+        tool = cells[:, :, TOOL][rows, cell]
+        beyond = deviation + cells[:, :, OFFSET][rows, cell] - trend[:, None] * tool
+        seen &= np.isfinite(beyond)
+        same = seen & fresh[rows, cell]
+        return cls(
+            beyond=beyond,
+            tool=tool,
+            minutes_ago=(t - 1 - cell) * (PERIOD_S / 60.0),
+            recovery=recovery[rows, cell],
+            temperature=cells[:, :, TEMPERATURE][rows, cell],
+            same=same,
+            other=seen & ~same,
+        )
+
+    def columns(self, tool: Floats, end_s: Floats, recovery: Floats, temperature: Floats) -> Floats:
+        """What they say of the part just completed, (B, 12)."""
+        worn = tool[:, None] - self.tool
+        now = end_s[:, None] % DAY_S * (2 * np.pi / DAY_S)
+        then = now - self.minutes_ago * (120 * np.pi / DAY_S)
+        mean, mean_worn = _mean(self.beyond, self.same), _mean(worn, self.same)
+        first = np.where(self.same.any(axis=1), np.argmax(self.same, axis=1), 0)[:, None]
+        any_same = self.same.any(axis=1)
+        stacked = [
+            self.same.sum(axis=1),
+            mean,
+            np.where(any_same, np.take_along_axis(self.beyond, first, axis=1)[:, 0], np.nan),
+            mean + self._rise(worn) * mean_worn,
+            mean_worn,
+            np.where(any_same, np.take_along_axis(worn, first, axis=1)[:, 0], np.nan),
+            _mean(np.sin(now) - np.sin(then), self.same),
+            _mean(np.cos(now) - np.cos(then), self.same),
+            _mean(recovery[:, None] - self.recovery, self.same),
+            _mean(temperature[:, None] - self.temperature, self.same),
+            _mean(self.beyond, self.other),
+            _mean(self.recovery, self.other),
+        ]
+        return np.stack(stacked, axis=1)
+
+    def _rise(self, worn: Floats) -> Floats:
+        """Rise of ``beyond`` per part (B,), shrunk towards none while few parts over a short stretch are known."""
+        x = np.where(self.same, -(worn - _mean(worn, self.same)[:, None]), 0.0)
+        y = np.where(self.same, self.beyond, 0.0)
+        return np.asarray((x * y).sum(axis=1) / ((x * x).sum(axis=1) + RISE_PRIOR))
 
 
 def curve_rows(curves: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

@@ -19,13 +19,13 @@ SIGMA_LOW, SIGMA_HIGH = 1.0, 60.0  # um; outside, a spread is an extrapolation
 
 
 class DimensionHead(Protocol):
-    """Deviation to be expected of a part, and its spread."""
+    """Deviation to be expected of a part if nothing were compensated beyond the usual course, and its spread."""
 
     def mean_and_spread(self, x: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation (P,), (P,) in um of rows (P, F)."""
 
     def shares(self, x: Floats) -> Floats:
-        """What each of ``features.GROUPS`` adds to the mean (P, G) in um."""
+        """What each of ``features.GROUPS`` adds to the mean (P, G) in um; nothing for ToolOffset."""
 
 
 class PorosityHead(Protocol):
@@ -37,7 +37,7 @@ class PorosityHead(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DimensionTrees:
-    """Boosted trees for the mean (um) and for the logarithm of the variance."""
+    """Boosted trees for what comes on top of the measured course (um), and for the logarithm of the variance."""
 
     mean: TreeEnsemble
     log_variance: TreeEnsemble
@@ -54,13 +54,14 @@ class DimensionTrees:
     def mean_and_spread(self, x: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation (P,), (P,) in um."""
         spread = np.exp(0.5 * (self.log_variance.margin(x) - LOG_CHI2))
-        return self.mean.margin(x), np.clip(spread, SIGMA_LOW, SIGMA_HIGH)
+        return self.mean.margin(x) + f.measured_course(x), np.clip(spread, SIGMA_LOW, SIGMA_HIGH)
 
     def shares(self, x: Floats) -> Floats:
         """Path contributions to the mean, exact per row, summed by group (P, G)."""
         _, parts = self.mean.explain(x)
         out = np.zeros((len(x), len(f.GROUPS)))
         np.add.at(out.T, f.groups_of_features(), parts.T)
+        out[:, f.INSPECTIONS] += f.measured_course(x)
         return out
 
 

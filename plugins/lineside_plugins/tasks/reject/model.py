@@ -22,7 +22,10 @@ SCALE_UM = 10.0  # outputs in tens of um, so that a fresh network starts in the 
 
 
 class DimensionNetwork(nn.Module):
-    """Scaled features and missing marks (P, 2F) -> mean and log spread in units of ``SCALE_UM`` (P, 2)."""
+    """Scaled features and missing marks (P, 2F) -> mean and log spread in units of ``SCALE_UM`` (P, 2).
+
+    The mean is what comes on top of the measured course, see ``features.measured_course``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,17 +100,19 @@ class NetworkDimension:
     def mean_and_spread(self, x: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation (P,), (P,) in um."""
         out = self._run(self.normaliser(x))
-        return out[:, 0] * SCALE_UM, np.exp(out[:, 1]) * SCALE_UM
+        return out[:, 0] * SCALE_UM + f.measured_course(x), np.exp(out[:, 1]) * SCALE_UM
 
     def shares(self, x: Floats) -> Floats:
-        """By occlusion: how much the mean falls when a group of features is set to the training mean (P, G)."""
+        """The measured course, and by occlusion what a group of features adds against the training mean (P, G)."""
         rows = self.normaliser(x)
         groups = np.tile(f.groups_of_features(), 2)
         masked = np.repeat(rows[None], len(f.GROUPS) + 1, axis=0)
         for g in range(len(f.GROUPS)):
             masked[g + 1][:, groups == g] = 0.0
         mean = self._run(masked.reshape(-1, rows.shape[1]))[:, 0].reshape(len(f.GROUPS) + 1, len(x)) * SCALE_UM
-        return np.asarray((mean[0] - mean[1:]).T, dtype=np.float64)
+        out = np.asarray((mean[0] - mean[1:]).T, dtype=np.float64)
+        out[:, f.INSPECTIONS] += f.measured_course(x)
+        return out
 
     def _run(self, rows: NDArray[np.float32]) -> Floats:
         with torch.inference_mode():

@@ -114,12 +114,12 @@ def evaluate(model: ModelData, test: Sequence[Recording], *, device: str) -> Map
     advisor = Advisor.from_model(model, device, RejectConfig())
     rule = advisor.rule
     dimension, porosity = dimension_parts(test, PER_MILL_JUDGE, 0, whole_blocks=True), porosity_parts(test)
-    mean, spread = advisor.dimension.mean_and_spread(dimension.x)
-    p_dimension = rule.dimension(outside_score(mean, spread, rule.tolerance_um))
+    mean, _ = advisor.dimension.mean_and_spread(dimension.x)
+    p_dimension = rule.dimension(_outside(advisor.dimension, dimension, rule.tolerance_um))
     p_porosity = rule.porosity(advisor.porosity.score(porosity.x))
     return {
         "dimension": {**_counts(dimension), **_measures(p_dimension, dimension, intervals=True)},
-        "dimension_error_um": round(float(np.abs(mean - dimension.deviation).mean()), 3),
+        "dimension_error_um": round(float(np.abs(mean - _uncompensated(dimension)).mean()), 3),
         "dimension_spread_um": round(float(np.std(dimension.deviation)), 3),
         "porosity": {**_counts(porosity), **_measures(p_porosity, porosity, intervals=True)},
         "bench": decision.replay(dimension, p_dimension, porosity, p_porosity, rule.thresholds).as_dict(),
@@ -143,9 +143,9 @@ def calibrate(score: Floats, bad: NDArray[np.bool_]) -> Calibration:
 
 def _dimension_trees(parts: Parts, seed: int) -> DimensionTrees:
     mean = HistGradientBoostingRegressor(**MEAN_TREES, early_stopping=False, random_state=seed)
-    x = seen_columns(parts.x)
-    flat = TreeEnsemble.from_gradient_boosting(mean.fit(x, parts.deviation))
-    left = np.log((parts.deviation - flat.margin(parts.x)) ** 2 + 0.1)
+    x, target = seen_columns(parts.x), _uncompensated(parts) - f.measured_course(parts.x)
+    flat = TreeEnsemble.from_gradient_boosting(mean.fit(x, target))
+    left = np.log((target - flat.margin(parts.x)) ** 2 + 0.1)
     variance = HistGradientBoostingRegressor(**VARIANCE_TREES, early_stopping=False, random_state=seed)
     return DimensionTrees(flat, TreeEnsemble.from_gradient_boosting(variance.fit(x, left)))
 
@@ -155,7 +155,11 @@ def _dimension_network(parts: Parts, judging: Parts, seed: int, device: str) -> 
     normaliser = Normaliser.fit(parts.x)
     model = DimensionNetwork()
     data, held_out = (
-        [torch.from_numpy(normaliser(p.x)), torch.from_numpy(p.deviation / SCALE_UM).float()] for p in (parts, judging)
+        [
+            torch.from_numpy(normaliser(p.x)),
+            torch.from_numpy((_uncompensated(p) - f.measured_course(p.x)) / SCALE_UM).float(),
+        ]
+        for p in (parts, judging)
     )
     network.train(model, data, held_out, normal_loss, seed=seed)
     return NetworkDimension(model, normaliser, device)
@@ -203,8 +207,14 @@ def _porosity_network(
     return NetworkPorosity(model, device)
 
 
+def _uncompensated(parts: Parts) -> Floats:
+    """What the bench would have measured (P,), um, had the mill kept to the usual course of its compensation."""
+    return parts.deviation + parts.compensation
+
+
 def _outside(head: DimensionHead, parts: Parts, tolerance: float) -> Floats:
-    return outside_score(*head.mean_and_spread(parts.x), tolerance)
+    mean, spread = head.mean_and_spread(parts.x)
+    return outside_score(mean - parts.compensation, spread, tolerance)
 
 
 def _log_loss(p: Floats, bad: NDArray[np.bool_]) -> float:
