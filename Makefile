@@ -6,7 +6,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format docs constraints train evaluate clean
+.PHONY: help install demo test test-all check format docs constraints train evaluate bench-server clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ train: .venv/.runtime  ## Rebuild all shipped models from seeds
 
 evaluate: .venv/.runtime  ## Paired closed-loop trials on plants no training saw
 	@$(BIN)/lineside evaluate $(ARGS)
+
+bench-server: .venv/.runtime  ## CPU per subscribed write and latency of the hosted server, beside asyncua's and node-opcua's
+	@$(BIN)/python benchmarks/server/bench.py $(ARGS)
 
 constraints: .venv/.dev  ## Write the versions of .venv to constraints.txt
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > .constraints.new

@@ -14,6 +14,7 @@ from asyncua import ua
 from asyncua.server.server import Server
 
 from lineside_gateway.guard.modes import effective
+from lineside_gateway.hosting import hosting_server
 from lineside_gateway.publish.access import AnonymousOnly, ReadOnlyRuleset
 from lineside_gateway.publish.diagnostics import DiagnosticNodes, Diagnostics
 from lineside_gateway.publish.errors import HostingError, PublishError
@@ -72,7 +73,7 @@ class HostedServer:
             HostingError: The port is taken or the address is not of this machine.
         """
         _check_free(self._url)
-        server = Server(user_manager=AnonymousOnly())
+        server = hosting_server(AnonymousOnly())
         await server.init()
         server.name = f"Lineside gateway {self._gateway_id}"
         server.product_uri = NAMESPACE_URI

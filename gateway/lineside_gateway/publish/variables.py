@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import cast
 
 from asyncua import ua
 from asyncua.server.server import Server
 
+from lineside_gateway.hosting import Sample
 from lineside_gateway.publish.errors import HostingError
 from lineside_gateway.publish.fields import VARIANT, Field, FieldType
 from lineside_gateway.publish.names import display_name
@@ -32,6 +32,9 @@ UNECE = {
     "%": "P1",
     "1/min": "C94",
 }
+
+_NULL = ua.Variant(None, ua.VariantType.Null)
+_status = functools.cache(status_code)  # nobody changes the StatusCode of a sample
 
 
 @dataclass(slots=True)
@@ -164,20 +167,16 @@ class Builder:
         return added
 
 
-def data_value(value: object, variant_type: ua.VariantType, status: int, source: datetime | None) -> ua.DataValue:
-    """A DataValue stamped with the source's time and the server's; BadNoData where there is no value."""
-    source_time = cast("ua.DateTime | None", source)  # asyncua encodes any datetime
-    server_time = cast("ua.DateTime", datetime.now(UTC))
+def data_value(
+    value: object, variant_type: ua.VariantType, status: int, source: datetime | None, server: datetime | None = None
+) -> Sample:
+    """A value stamped with the source's time and the server's (now by default); BadNoData where there is no value."""
+    stamp = server or datetime.now(UTC)
     if value is None:
-        no_data = status_code(StatusCodes.BadNoData)
-        return ua.DataValue(StatusCode=no_data, SourceTimestamp=source_time, ServerTimestamp=server_time)
-    is_array = isinstance(value, Sequence) and not isinstance(value, str)
-    return ua.DataValue(
-        ua.Variant(value, variant_type, is_array=is_array),
-        StatusCode=status_code(status),
-        SourceTimestamp=source_time,
-        ServerTimestamp=server_time,
-    )
+        return Sample.new(_NULL, _status(StatusCodes.BadNoData), source, stamp)
+    if isinstance(value, list | tuple):
+        return Sample.new(ua.Variant(value, variant_type, is_array=True), _status(status), source, stamp)
+    return Sample.scalar(value, variant_type, _status(status), source, stamp)
 
 
 def _unit(unit: str) -> ua.EUInformation:
