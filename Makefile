@@ -6,7 +6,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format docs constraints train evaluate bench-server clean
+.PHONY: help install demo test test-faults check format docs constraints train evaluate bench-server clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ demo: .venv/.runtime  ## Plant, broker, worker and gateway on loopback; ARGS="--
 
 test: .venv/.dev  ## The test suite: real OPC UA servers, a real broker, a real Celery worker
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+test-faults: .venv/.dev  ## Long runs against faults: reconnects, restarts, refusals, attempts outside the envelope
+	@$(BIN)/python -m pytest -n 0 -m faults --timeout 3600 $(ARGS)
 
 check: .venv/.dev  ## Format, lint, types, import rules, docs against code
 	@$(BIN)/ruff format --check .

@@ -103,12 +103,20 @@ def settings_page() -> str:
     return "".join(out)
 
 
+def _commands(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Commands by their whole name, those of a group behind it."""
+    for name, command in sorted(group.commands.items()):
+        yield f"{above}{name}", command
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{above}{name} ")
+
+
 def cli_page() -> str:
     """Every command with its help, as the terminal shows it."""
     out = ["# Command line\n\n", NOTE, "Exit codes: 0 done, 1 a check or trial failed, 2 it could not go on.\n"]
     group = typer.main.get_command(app)
     assert isinstance(group, click.Group | typer.core.TyperGroup)  # noqa: S101 - more than one command makes a group
-    for name, command in sorted(group.commands.items()):
+    for name, command in _commands(group):
         text = (command.help or "").replace("[bold]", "").replace("[dim]", "").replace("[/]", "")
         out.append(f"\n## lineside {name}\n\n{inspect.cleandoc(text)}\n")
         rows = [p for p in command.params if p.name != "help"]

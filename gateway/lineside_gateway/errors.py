@@ -51,16 +51,33 @@ class NodeError(LinesideError):
 
 
 class WriteError(NodeError):
-    """A write did not take effect. ``permanent`` means that the same write will fail again.
+    """A write did not take effect, or has no answer. ``permanent`` means that the same write will fail again.
 
     ``status`` names the StatusCode: the server's, or the one that fits where the gateway did not send the write.
+    ``unanswered`` means that the write may have taken effect: look at the node before writing again.
     """
 
-    def __init__(self, sentence: str, detail: str = "", *, permanent: bool, status: str = "BadNotWritable") -> None:
+    def __init__(
+        self,
+        sentence: str,
+        detail: str = "",
+        *,
+        permanent: bool,
+        status: str = "BadNotWritable",
+        unanswered: bool = False,
+    ) -> None:
         super().__init__(sentence, detail)
         self.permanent = permanent
         self.status = status
+        self.unanswered = unanswered
 
 
 class JobControlError(LinesideError):
-    """Job orders cannot be read or updated over ISA-95 Job Control."""
+    """Job orders cannot be read or updated over ISA-95 Job Control; ``permanent`` as for a write."""
+
+    def __init__(
+        self, sentence: str, detail: str = "", *, permanent: bool = False, status: str = "BadNoCommunication"
+    ) -> None:
+        super().__init__(sentence, detail)
+        self.permanent = permanent
+        self.status = status

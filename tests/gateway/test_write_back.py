@@ -13,8 +13,9 @@ import pytest
 import pytest_asyncio
 from asyncua import Client, Server, ua
 
-from lineside_gateway.guard import Decision, JobOrderUpdate, Step, StepReport, TagWrite, WriteBack, WriteOutcome
+from lineside_gateway.guard import Decision, Fate, JobOrderUpdate, Step, StepReport, TagWrite, WriteBack, WriteOutcome
 from lineside_gateway.guard.effects import Acknowledgement, Effect, Write
+from lineside_gateway.guard.steps import taken
 from lineside_plugins.types import Scalar
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -82,15 +83,23 @@ class OverOpcUa:
             await node.write_value(ua.DataValue(ua.Variant(value, TAGS[tag].VariantType)))
         except ua.UaStatusCodeError as e:
             return WriteOutcome(type(e).__name__)
+        except (OSError, TimeoutError) as e:
+            return WriteOutcome(type(e).__name__, fate=Fate.UNKNOWN)
         self.log.append((tag, value))
         await asyncio.sleep(self.pause_s)
-        return WriteOutcome("Good", await node.read_value())
+        return taken(await node.read_value())
+
+    async def read(self, equipment_id: str, tag: str) -> Scalar:
+        try:
+            return await self._client.get_node(f"ns={self._index};s={equipment_id}.{tag}").read_value()
+        except (OSError, TimeoutError, ua.UaError):
+            return None
 
     async def update_job_order(self, job_order_id: str, priority: int, equipment_id: str | None) -> WriteOutcome:
         if job_order_id in self.running:
             return WriteOutcome("BadInvalidState", detail="running")
         self.orders.append(JobOrderUpdate(job_order_id, priority, equipment_id))
-        return WriteOutcome("Good")
+        return taken(None)
 
 
 @dataclass

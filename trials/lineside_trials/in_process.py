@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from asyncua import ua
 
-from lineside_gateway.guard.write_back import WriteOutcome
+from lineside_gateway.guard.steps import WriteOutcome, taken
 from lineside_gateway.ingest import TagTable
 from lineside_gateway.opcua.delivery import Equipment, TagNode
 from lineside_plant import MACHINES, PLANT_EPOCH, SAMPLED_TAGS, JobOrder, Plant, PlantEvent, tags_of, time_us
@@ -128,21 +128,26 @@ class InProcessLink:
             if self.plant.reject(equipment_id, self._serial.get(equipment_id, "")):
                 self._rejects[equipment_id] += 1
                 self.on_tag(equipment_id, "RejectsTaken", self._rejects[equipment_id])
-            return WriteOutcome("Good", read_back=False)
+            return taken(False)
         elif tag == "SpeedOverride" and isinstance(value, int | float):
             self.plant.set_speed(equipment_id, float(value))
         elif tag == "ToolOffset" and isinstance(value, int | float):
             self.plant.set_tool_offset(equipment_id, float(value))
         else:
             return WriteOutcome("BadNotWritable", detail=f"{equipment_id}.{tag} takes no {value!r}")
-        return WriteOutcome("Good", read_back=value)
+        return taken(value)
+
+    async def read(self, equipment_id: str, tag: str) -> Scalar:
+        """Nothing: in one process every write is answered, so the plant is never asked what became of one."""
+        del equipment_id, tag
+        return None
 
     async def update_job_order(self, job_order_id: str, priority: int, equipment_id: str | None) -> WriteOutcome:
         """Set priority and mill of an order; refused when it is running or gone."""
         if not self.plant.update_job_order(job_order_id, priority, equipment_id):
             return WriteOutcome("BadInvalidState", detail=f"job order {job_order_id} is running or has ended")
         self.on_tag(self._receiver, "UpdatesTaken", self.plant.updates_taken)
-        return WriteOutcome("Good")
+        return taken(None)
 
 
 def equipment_of(tags: Mapping[str, frozenset[str]]) -> list[Equipment]:

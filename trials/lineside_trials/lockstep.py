@@ -16,7 +16,8 @@ from typing import Protocol
 
 from lineside_gateway.batching import MicroBatcher
 from lineside_gateway.guard.guard import Guard
-from lineside_gateway.guard.write_back import PlantWriter, Step, StepReport, WriteBack
+from lineside_gateway.guard.steps import PlantWriter, Step, StepReport
+from lineside_gateway.guard.write_back import WriteBack
 from lineside_gateway.ingest import Request, TagTable, Windower
 from lineside_gateway.ledger import Effect, Ledger, Outcome
 from lineside_gateway.opcua.delivery import Equipment

@@ -21,7 +21,7 @@ from lineside_gateway import processes
 from lineside_gateway.demo import REFPLANT_SETTINGS
 from lineside_gateway.demo.run import environment_of
 from lineside_gateway.errors import ConnectError
-from lineside_gateway.guard.write_back import WriteOutcome
+from lineside_gateway.guard.steps import WriteOutcome
 from lineside_gateway.ingest import TagTable
 from lineside_gateway.opcua.client import ServerLink
 from lineside_gateway.opcua.delivery import Equipment
@@ -121,6 +121,10 @@ class OpcUaLink:
     async def write(self, equipment_id: str, tag: str, value: Scalar) -> WriteOutcome:
         """Write one tag of a PLC."""
         return await self._writer.write(equipment_id, tag, value)
+
+    async def read(self, equipment_id: str, tag: str) -> Scalar:
+        """What a tag of a PLC holds now."""
+        return await self._writer.read(equipment_id, tag)
 
     async def update_job_order(self, job_order_id: str, priority: int, equipment_id: str | None) -> WriteOutcome:
         """Call the MES's Update."""

@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from lineside_gateway.cli import inspection, learning, service
+from lineside_gateway.cli import inspection, learning, oversight, service
 from lineside_gateway.errors import LinesideError
 from lineside_plugins.registry import TaskError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 service.register(app)
 inspection.register(app)
 learning.register(app)
+oversight.register(app)
 
 
 def main() -> None:

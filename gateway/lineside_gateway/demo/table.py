@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from lineside_gateway.guard.write_back import Step, StepReport
+from lineside_gateway.guard.steps import Step, StepReport
 from lineside_gateway.runtime import Status
 from lineside_plugins.types import Record, Scalar
 

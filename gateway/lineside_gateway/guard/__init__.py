@@ -1,14 +1,17 @@
 """What a recommendation may do to the plant, and how it is done."""
 
+from lineside_gateway.guard.decision import Decision
 from lineside_gateway.guard.effects import JobOrderNow, JobOrderUpdate, TagWrite
 from lineside_gateway.guard.envelope import Target, target
-from lineside_gateway.guard.guard import JOB_CONTROL, Decision, Guard, Policy
+from lineside_gateway.guard.guard import JOB_CONTROL, Guard, Policy
 from lineside_gateway.guard.refusal import Refusal, Refused
-from lineside_gateway.guard.write_back import PlantWriter, Step, StepReport, WriteBack, WriteOutcome
+from lineside_gateway.guard.steps import Fate, PlantWriter, Step, StepReport, WriteOutcome
+from lineside_gateway.guard.write_back import WriteBack
 
 __all__ = [
     "JOB_CONTROL",
     "Decision",
+    "Fate",
     "Guard",
     "JobOrderNow",
     "JobOrderUpdate",

@@ -19,7 +19,10 @@ FALL_GRACE_S = (
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One effect sent to the plant. ``need`` counts the steps of the counter still to come."""
+    """One effect sent to the plant. ``need`` counts the steps of the counter still to come.
+
+    ``answered_at`` is the count at which the plant has acted on it, None where the counter is not known.
+    """
 
     effect: Effect
     answer_by: datetime
@@ -27,6 +30,14 @@ class Request:
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     fallen: bool = False
     give_up: datetime | None = None
+    answered_at: int | None = None
+
+    def acted(self, count: object) -> bool | None:
+        """Whether the plant has acted, judged by what the counter reads; None where that cannot be told."""
+        if self.answered.is_set():
+            return True
+        known = _counter(count)
+        return None if known is None or self.answered_at is None else known >= self.answered_at
 
 
 class Requests:
@@ -40,15 +51,33 @@ class Requests:
         self._open: dict[Acknowledgement, deque[Request]] = {}
         self._counters: dict[Acknowledgement, int] = {}
 
-    def expect(self, effect: Effect, answer_by: datetime) -> Request | None:
-        """Start to wait for ``effect``, before its first write; None where the plant offers no acknowledgement."""
+    def knows(self, counter: Acknowledgement) -> bool:
+        """Whether the counter has been read."""
+        return counter in self._counters or _counter(self._latest(counter.equipment_id, counter.tag)) is not None
+
+    def note(self, counter: Acknowledgement, value: object) -> None:
+        """Take what a counter reads before the first request that waits for it."""
+        count = _counter(value)
+        if count is not None:
+            self._counters.setdefault(counter, count)
+
+    def expect(self, effect: Effect, answer_by: datetime, answered_at: int | None = None) -> Request | None:
+        """Start to wait for ``effect``, before its first write; None where the plant offers no acknowledgement.
+
+        ``answered_at`` is given for an effect of an earlier run: the count that was waited for then.
+        """
         if effect.acknowledge is None:
             return None
-        known = _counter(self._latest(effect.acknowledge.equipment_id, effect.acknowledge.tag))
-        if known is not None:
-            self._counters.setdefault(effect.acknowledge, known)
         request = Request(effect, answer_by, need=1 if isinstance(effect.writes[0], TagWrite) else len(effect.writes))
-        self._open.setdefault(effect.acknowledge, deque()).append(request)
+        waiting = self._open.setdefault(effect.acknowledge, deque())
+        if answered_at is None:
+            self.note(effect.acknowledge, self._latest(effect.acknowledge.equipment_id, effect.acknowledge.tag))
+        else:
+            self._counters.setdefault(effect.acknowledge, answered_at - request.need)
+        known = self._counters.get(effect.acknowledge)
+        if known is not None:
+            request.answered_at = known + sum(r.need for r in waiting) + request.need
+        waiting.append(request)
         return request
 
     def withdraw(self, request: Request) -> None:
@@ -59,6 +88,8 @@ class Requests:
     def spare(self, request: Request) -> None:
         """One step fewer to come: one of the writes was refused."""
         request.need -= 1
+        if request.answered_at is not None:
+            request.answered_at -= 1
         if request.need <= 0:
             self.withdraw(request)
             request.answered.set()

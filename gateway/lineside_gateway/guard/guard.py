@@ -9,8 +9,10 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from lineside_gateway.guard import envelope
+from lineside_gateway.guard.decision import Decision
 from lineside_gateway.guard.effects import Effect, JobOrderNow, JobOrderUpdate, PlanError, TagWrite, Write, plan
 from lineside_gateway.guard.envelope import Target
 from lineside_gateway.guard.modes import WRITING
@@ -19,6 +21,7 @@ from lineside_gateway.settings.model import Mode, WriteSettings
 from lineside_plugins.types import Recommendation, Scalar
 
 JOB_CONTROL = "job_control"
+RATE_MOST = 6000  # settings allow no higher rate_per_min
 KEYS_REMEMBERED = 100_000  # a key older than its deadline is refused as late, so this need only outlast one deadline
 
 
@@ -36,30 +39,6 @@ class Policy:
     acknowledge_within_s: float = 4 * 3600.0  # longest wait for a lot boundary
     job_control: str = JOB_CONTROL
     assignable: frozenset[str] = frozenset()  # equipment job orders may be given to; empty: equipment_ids
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The guard's answer. ``effects`` is empty unless allowed; ``write_by`` is event time and bounds the last write."""
-
-    allowed: bool
-    task: str
-    equipment_id: str
-    key: str
-    refused: Refused | None = None
-    effects: tuple[Effect, ...] = ()
-    write_by: datetime | None = None
-    answer_by: datetime | None = None
-
-    @property
-    def writes(self) -> tuple[Write, ...]:
-        """All writes in the order they are to be sent."""
-        return tuple(w for e in self.effects for w in e.writes)
-
-    @property
-    def reason(self) -> Refusal | None:
-        """The code of the refusal; None where allowed."""
-        return None if self.refused is None else self.refused.code
 
 
 @dataclass(slots=True)
@@ -136,6 +115,21 @@ class Guard:
         self.counts["allowed" if decision.reason is None else decision.reason.value] += 1
         return decision
 
+    def reject(self, key: str) -> Recommendation | None:
+        """An operator's no: the recommendation that waited, None where none of that key does."""
+        rec = next((r for r in self._memory.pending.values() if r.key == key), None)
+        if rec is not None:
+            del self._memory.pending[rec.task, rec.equipment_id]
+            self._note_key(key)
+        return rec
+
+    def restore(self, decisions: Iterable[tuple[Decision, bool]]) -> None:
+        """Take up allowed decisions of an earlier run, oldest first, each with whether it is settled."""
+        for decision, settled in decisions:
+            self._remember(decision)
+            if settled:
+                self.settle(decision)
+
     def settle(self, decision: Decision) -> None:
         """The plant has answered, or will not: the same request may be made again."""
         for effect in decision.effects:
@@ -160,14 +154,17 @@ class Guard:
             refused = Refused(Refusal.OPERATOR, "waits for an operator to accept")
         if refused is not None:
             return replace(answer, refused=refused)
-        self._remember(rec, planned, policy, now)
-        return replace(
+        decision = replace(
             answer,
             allowed=True,
             effects=tuple(e for _, e in planned),
+            rules=tuple(i for i, _ in planned),
+            decided=now,
             write_by=last_moment(rec, policy),
             answer_by=now + timedelta(seconds=policy.acknowledge_within_s),
         )
+        self._remember(decision)
+        return decision
 
     def _switches(self, rec: Recommendation, policy: Policy) -> Refused | None:
         if self._demoted and policy.mode in WRITING:
@@ -214,21 +211,26 @@ class Guard:
                 return Refused(Refusal.STANDING, "the same request was made and is not answered yet")
             rate = policy.write[i].rate_per_min
             recent = self._memory.recent.get((rec.task, rec.equipment_id, i), ())
-            if sum(abs(now - at) < _rate_window(rate) for at in recent) >= _rate_count(rate):
+            newest = islice(reversed(recent), _rate_count(rate))
+            if sum(abs(now - at) < _rate_window(rate) for at in newest) >= _rate_count(rate):
                 return Refused(Refusal.RATE, f"more than {rate:g} per minute for {rec.equipment_id}")
         return None
 
-    def _remember(self, rec: Recommendation, planned: list[tuple[int, Effect]], policy: Policy, now: datetime) -> None:
-        memory = self._memory
-        memory.keys[rec.key] = None
-        if len(memory.keys) > KEYS_REMEMBERED:
-            memory.keys.popitem(last=False)
-        memory.standing = {writes: until for writes, until in memory.standing.items() if until >= now}
-        for i, effect in planned:
-            count = _rate_count(policy.write[i].rate_per_min)
-            memory.recent.setdefault((rec.task, rec.equipment_id, i), deque(maxlen=count)).append(now)
+    def _remember(self, decision: Decision) -> None:
+        memory, now, until = self._memory, decision.decided, decision.answer_by
+        assert now is not None  # noqa: S101 - an allowed decision has both times
+        assert until is not None  # noqa: S101
+        self._note_key(decision.key)
+        memory.standing = {writes: by for writes, by in memory.standing.items() if by >= now}
+        for i, effect in zip(decision.rules, decision.effects, strict=True):
+            memory.recent.setdefault((decision.task, decision.equipment_id, i), deque(maxlen=RATE_MOST)).append(now)
             if effect.acknowledge is not None:
-                memory.standing[effect.writes] = now + timedelta(seconds=policy.acknowledge_within_s)
+                memory.standing[effect.writes] = until
+
+    def _note_key(self, key: str) -> None:
+        self._memory.keys[key] = None
+        if len(self._memory.keys) > KEYS_REMEMBERED:
+            self._memory.keys.popitem(last=False)
 
 
 def worth(rec: Recommendation, policy: Policy, now: datetime) -> Refused | None:

@@ -25,6 +25,7 @@ class Refusal(StrEnum):
     STANDING = "standing"  # the same request was made and is not answered yet
     RATE = "rate"
     OPERATOR = "operator"  # allowed once an operator accepts
+    JOURNAL = "journal"  # it could not be put on disk first
     WRITE = "write"  # the server refused the write
     READ_BACK = "read_back"  # the node holds something else
     UNANSWERED = "unanswered"  # no acknowledgement within its bound

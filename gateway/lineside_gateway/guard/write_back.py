@@ -4,78 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Protocol
 
+from lineside_gateway.errors import LinesideError
 from lineside_gateway.guard.acknowledge import Request, Requests
+from lineside_gateway.guard.decision import Decision
 from lineside_gateway.guard.effects import Effect, JobOrderUpdate, TagWrite
-from lineside_gateway.guard.guard import Decision
-from lineside_gateway.guard.refusal import Refusal
+from lineside_gateway.guard.journal import Journal, NoJournal, Remembered
+from lineside_gateway.guard.refusal import Refusal, Refused
+from lineside_gateway.guard.sending import Evidence, Sender, same
+from lineside_gateway.guard.steps import Fate, PlantWriter, Step, StepReport
 from lineside_plugins.types import Scalar
 
 HANDSHAKE_S = 2.0  # wall clock; two PLC scans of 1 Hz
-REAL_TOLERANCE = 1e-6  # relative; a Float node keeps 24 bits of a Double
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOutcome:
-    """What became of one write: the name of its StatusCode, and the value the node held right after."""
-
-    status: str
-    read_back: Scalar = None
-    detail: str = ""
-
-    @property
-    def good(self) -> bool:
-        """True where the server took the value."""
-        return self.status.startswith("Good")
-
-
-class PlantWriter(Protocol):
-    """What write-back needs of the client side. A refusal or a lost connection is an outcome, not an exception."""
-
-    async def write(self, equipment_id: str, tag: str, value: Scalar) -> WriteOutcome:
-        """Write one tag and read it back."""
-
-    async def update_job_order(self, job_order_id: str, priority: int, equipment_id: str | None) -> WriteOutcome:
-        """Call the job order receiver's Update for one order."""
-
-
-class Step(StrEnum):
-    """What happened to an allowed decision."""
-
-    WRITTEN = "written"
-    READ_BACK = "read_back"
-    ACTED_ON = "acted_on"
-    REFUSED = "refused"
-    EXPIRED = "expired"
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """One step of one decision; ``reason`` and ``text`` say why for refused and expired."""
-
-    task: str
-    equipment_id: str
-    key: str
-    step: Step
-    reason: Refusal | None = None
-    text: str = ""
+_FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True, eq=False)
 class _Progress:
-    """Where a decision stands. ``open`` holds its unanswered requests, ``sent`` is True when all its writes are."""
+    """Where a decision stands. ``open`` holds its unanswered requests, ``sent`` is True when all its writes are.
+
+    ``requests`` has one entry per effect, None where the plant offers no acknowledgement.
+    """
 
     decision: Decision
+    requests: list[Request | None] = field(default_factory=list)
     open: list[Request] = field(default_factory=list)
     sent: bool = False
     answers: int = 0
-    turned_down: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
     same: bool = True
     read_back: bool = False
 
@@ -84,7 +43,8 @@ class WriteBack:
     """Executes decisions. One lane per task and equipment, so that the writes of two decisions never mix.
 
     ``clock()`` is the plant's event time. ``settle`` tells the guard that a request is answered or given up.
-    ``on_step`` hears every step in order; it must not block.
+    ``on_step`` hears every step in order; it must not block. ``held()`` says why nothing may be written at present.
+    ``journal`` has each decision before its first write goes out.
     """
 
     def __init__(
@@ -96,9 +56,12 @@ class WriteBack:
         settle: Callable[[Decision], None] = lambda _decision: None,
         latest: Callable[[str, str], Scalar] = lambda _equipment, _tag: None,
         handshake_s: float = HANDSHAKE_S,
+        journal: Journal | None = None,
+        held: Callable[[], str] = lambda: "",
     ) -> None:
         self._writer = writer
-        self._clock = clock
+        self._sender = Sender(writer, clock, held)
+        self._journal: Journal = journal or NoJournal()
         self._on_step = on_step
         self._settle = settle
         self._requests = Requests(latest)
@@ -117,17 +80,28 @@ class WriteBack:
                 f"decision on {decision.key} is refused ({decision.reason}); only allowed ones are written"
             )
         progress = _Progress(decision)
-        async with self._lanes.setdefault((decision.task, decision.equipment_id), asyncio.Lock()):
-            for effect in decision.effects:
-                if not await self._apply(effect, progress):
-                    self._give_up(progress)
-                    return
-            progress.sent = True
-            self._report(progress, Step.WRITTEN, text=", ".join(progress.turned_down))
-            if progress.same:
-                self._report_read_back(progress)
-            self._finish(progress)
-            await self._handshake(progress)
+        async with self._lane(decision):
+            await self._expect(progress)
+            try:
+                await self._journal.begin(
+                    decision, tuple(None if r is None else r.answered_at for r in progress.requests)
+                )
+            except LinesideError as e:
+                self._report(progress, Step.REFUSED, Refusal.JOURNAL, e.sentence)
+                self._give_up(progress)
+                return
+            await self._carry_out(progress, doubt=False)
+
+    async def resume(self, remembered: Remembered) -> None:
+        """Take up a decision of an earlier run where it stood: what may have been written is looked for first."""
+        progress = _Progress(remembered.decision)
+        async with self._lane(remembered.decision):
+            await self._expect(progress, remembered.answered_at)
+            if remembered.sent:
+                progress.sent = True
+                self._finish(progress)
+                return
+            await self._carry_out(progress, doubt=True)
 
     def on_tag(self, equipment_id: str, tag: str, value: object) -> None:
         """Take a new value of a tag: acknowledge counters and flags that fall back."""
@@ -153,33 +127,72 @@ class WriteBack:
         """Requests the plant has not answered yet."""
         return len(self._requests)
 
-    async def _apply(self, effect: Effect, progress: _Progress) -> bool:
+    def _lane(self, decision: Decision) -> asyncio.Lock:
+        return self._lanes.setdefault((decision.task, decision.equipment_id), asyncio.Lock())
+
+    async def _expect(self, progress: _Progress, answered_at: Sequence[int | None] = ()) -> None:
+        """Wait for the answers to all effects before the first write goes out."""
+        decision = progress.decision
+        for i, effect in enumerate(decision.effects):
+            counter = effect.acknowledge
+            if counter is not None and not answered_at and not self._requests.knows(counter):
+                self._requests.note(counter, await self._writer.read(counter.equipment_id, counter.tag))
+            earlier = answered_at[i] if i < len(answered_at) else None
+            request = self._requests.expect(effect, decision.answer_by or _FOR_EVER, earlier)
+            progress.requests.append(request)
+            if request is not None:
+                self._progress[request] = progress
+                progress.open.append(request)
+
+    async def _carry_out(self, progress: _Progress, *, doubt: bool) -> None:
+        for effect, request in zip(progress.decision.effects, progress.requests, strict=True):
+            if not await self._apply(effect, request, progress, doubt=doubt):
+                self._give_up(progress)
+                return
+        progress.sent = True
+        self._journal.sent(progress.decision.key)
+        self._report(progress, Step.WRITTEN, text=", ".join(progress.told))
+        if progress.same:
+            self._report_read_back(progress)
+        self._finish(progress)
+        await self._handshake(progress)
+
+    async def _apply(self, effect: Effect, request: Request | None, progress: _Progress, *, doubt: bool) -> bool:
         """Send one effect; False where it did not get through and the decision ends here."""
-        request = self._requests.expect(effect, progress.decision.answer_by or datetime.max.replace(tzinfo=UTC))
-        if request is not None:
-            self._progress[request] = progress
-            progress.open.append(request)
-        sent = 0
+        sent, acted = 0, self._evidence(effect, request)
         for write in effect.writes:
-            if self._too_late(progress):
+            outcome = await self._sender.send(write, progress.decision.write_by, acted, doubt=doubt)
+            if isinstance(outcome, Refused):
+                self._report(progress, Step.REFUSED, outcome.code, outcome.text)
                 return False
-            if isinstance(write, JobOrderUpdate):
-                outcome = await self._writer.update_job_order(write.job_order_id, write.priority, write.equipment_id)
-            else:
-                outcome = await self._writer.write(write.equipment_id, write.tag, write.value)
             if outcome.good:
                 sent += 1
-                progress.same &= not effect.read_back or _same(write, outcome.read_back)
+                progress.same &= not effect.read_back or same(write, outcome.read_back)
+                if outcome.detail:
+                    progress.told.append(f"{_named(write)}: {outcome.detail}")
                 continue
-            progress.turned_down.append(f"{_named(write)}: {outcome.status} {outcome.detail}".rstrip())
+            why = {Fate.PASSING: "still refused at its deadline", Fate.UNKNOWN: "no answer until its deadline"}
+            told = f"{_named(write)}: {outcome.status} {why.get(outcome.fate, '')} {outcome.detail}"
+            progress.told.append(" ".join(told.split()))
             if isinstance(write, TagWrite):
                 break
             if request is not None:
                 self._spare(request, progress)
         if sent and (sent == len(effect.writes) or isinstance(effect.writes[0], JobOrderUpdate)):
             return True
-        self._report(progress, Step.REFUSED, Refusal.WRITE, ", ".join(progress.turned_down))
+        self._report(progress, Step.REFUSED, Refusal.WRITE, ", ".join(progress.told))
         return False
+
+    def _evidence(self, effect: Effect, request: Request | None) -> Evidence:
+        """How to tell, after an answer was lost, whether the plant has acted; without a counter it has not."""
+        counter = effect.acknowledge
+
+        async def acted() -> bool | None:
+            if counter is None or request is None:
+                return False
+            return request.acted(await self._writer.read(counter.equipment_id, counter.tag))
+
+        return acted
 
     def _spare(self, request: Request, progress: _Progress) -> None:
         """A refused job order does not stop the rest, and is not waited for."""
@@ -188,19 +201,11 @@ class WriteBack:
             progress.open.remove(request)
             self._progress.pop(request, None)
 
-    def _too_late(self, progress: _Progress) -> bool:
-        by, now = progress.decision.write_by, self._clock()
-        if by is None or now <= by:
-            return False
-        text = f"{(now - by).total_seconds():.1f} s after its deadline {by.isoformat()}"
-        self._report(progress, Step.REFUSED, Refusal.LATE, text)
-        return True
-
     def _finish(self, progress: _Progress) -> None:
         """Close the decision when all is sent and the plant has answered all it was going to."""
         if not progress.sent or progress.open:
             return
-        self._settle(progress.decision)
+        self._settled(progress)
         if progress.answers:
             self._report_read_back(progress)
             self._report(progress, Step.ACTED_ON)
@@ -212,6 +217,10 @@ class WriteBack:
             self._requests.withdraw(request)
             self._progress.pop(request, None)
         progress.open.clear()
+        self._settled(progress)
+
+    def _settled(self, progress: _Progress) -> None:
+        self._journal.settled(progress.decision.key)
         self._settle(progress.decision)
 
     async def _handshake(self, progress: _Progress) -> None:
@@ -236,13 +245,3 @@ class WriteBack:
 
 def _named(write: TagWrite | JobOrderUpdate) -> str:
     return write.job_order_id if isinstance(write, JobOrderUpdate) else f"{write.equipment_id}.{write.tag}"
-
-
-def _same(write: TagWrite | JobOrderUpdate, held: Scalar) -> bool:
-    """True where the node holds what was written; an accepted job order update is its own proof."""
-    if isinstance(write, JobOrderUpdate):
-        return True
-    wanted = write.value
-    if isinstance(wanted, float) and isinstance(held, int | float) and not isinstance(held, bool):
-        return math.isclose(held, wanted, rel_tol=REAL_TOLERANCE)
-    return type(held) is type(wanted) and held == wanted

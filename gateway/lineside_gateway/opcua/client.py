@@ -21,6 +21,7 @@ from lineside_gateway.opcua.security import Pki
 from lineside_gateway.opcua.session import LinkState, Session
 from lineside_gateway.opcua.standard import UaError
 from lineside_gateway.opcua.subscription import Counters, Item, TagSubscription
+from lineside_gateway.opcua.values import scalar
 from lineside_gateway.opcua.writer import Written, write
 from lineside_plugins.types import Scalar
 
@@ -134,15 +135,31 @@ class ServerLink:
         connection, node = self._connection, self.tag(equipment_id, tag)
         if connection is None:
             raise WriteError(
-                f"server '{self.name}' is not connected; {equipment_id}.{tag} is not written", permanent=False
+                f"server '{self.name}' is not connected; {equipment_id}.{tag} is not written",
+                permanent=False,
+                status="BadNotConnected",
             )
         if node is None:
-            raise WriteError(f"tag {equipment_id}.{tag} is not on server '{self.name}'; check tags", permanent=False)
+            sentence = f"tag {equipment_id}.{tag} is not on server '{self.name}'; check tags"
+            raise WriteError(sentence, permanent=False, status="BadNodeIdUnknown")
         try:
             return await write(connection, node, value, read_back=read_back)
         except (OSError, TimeoutError, UaError) as e:
             sentence = f"the answer to writing {equipment_id}.{tag} did not come; look at the node before writing again"
-            raise WriteError(sentence, f"{type(e).__name__}: {e}", permanent=False) from e
+            detail = f"{type(e).__name__}: {e}"
+            raise WriteError(sentence, detail, permanent=False, status="BadTimeout", unanswered=True) from e
+
+    async def read(self, equipment_id: str, tag: str) -> Scalar:
+        """What a tag holds now, read from the server; None where it is not Good, or not at hand."""
+        connection, node = self._connection, self.tag(equipment_id, tag)
+        if connection is None or node is None:
+            return None
+        try:
+            value = (await connection.read([node.node_id]))[0]
+        except (OSError, TimeoutError, UaError):
+            return None
+        good = value.StatusCode is None or value.StatusCode.is_good()
+        return scalar(value.Value.Value) if good and value.Value is not None else None
 
     async def update_job_order(self, job_order_id: str, priority: int, equipment_id: str | None) -> Updated:
         """Set priority and equipment of one job order at the MES; ``equipment_id`` None means any.

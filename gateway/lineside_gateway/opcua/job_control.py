@@ -16,6 +16,7 @@ from lineside_gateway.opcua.nodes import find, local
 from lineside_gateway.opcua.standard import AttributeIds, UaError
 from lineside_gateway.opcua.structures import Structure, StructureTypes
 from lineside_gateway.opcua.values import event_time_us, iso, scalar
+from lineside_gateway.opcua.writer import PASSING
 from lineside_gateway.settings import JobControlSettings
 from lineside_plugins.types import Record, Scalar
 
@@ -136,7 +137,9 @@ class JobControl:
         name = self._connection.server.name
         if order is None:
             raise JobControlError(
-                f"job order '{job_order_id}' is not in the list of server '{name}'; it may have ended"
+                f"job order '{job_order_id}' is not in the list of server '{name}'; it may have ended",
+                permanent=True,
+                status="BadNotFound",
             )
         requirements = [{"ID": equipment_id}] if equipment_id else []
         changed = order | {"Priority": priority, "EquipmentRequirements": requirements}
@@ -148,13 +151,14 @@ class JobControl:
         try:
             result = (await self._connection.client.uaclient.call([request]))[0]
         except (OSError, TimeoutError, UaError) as e:
-            raise JobControlError(
-                f"Update of job order '{job_order_id}' got no answer from server '{name}'", repr(e)
-            ) from e
+            sentence = f"Update of job order '{job_order_id}' got no answer from server '{name}'"
+            raise JobControlError(sentence, repr(e), status="BadTimeout") from e
         if not result.StatusCode.is_good():
             raise JobControlError(
                 f"server '{name}' refuses Update of job order '{job_order_id}': {result.StatusCode.name}",
                 result.StatusCode.doc,
+                permanent=result.StatusCode.value not in PASSING,
+                status=result.StatusCode.name,
             )
         status = int(result.OutputArguments[0].Value) if result.OutputArguments else _NO_ERROR
         # A receiver of the first version answers 0 for success, one of the second sets bit 0.

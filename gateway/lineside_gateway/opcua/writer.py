@@ -27,7 +27,7 @@ _INTEGERS = {
 }
 _FLOATS = {ua.VariantType.Float, ua.VariantType.Double}
 _FLOAT_MAX = 3.4028234663852886e38
-_PASSING = {
+PASSING = {
     StatusCodes.BadTimeout,
     StatusCodes.BadRequestTimeout,
     StatusCodes.BadCommunicationError,
@@ -111,7 +111,7 @@ async def write(connection: Connection, tag: TagNode, value: Scalar, *, read_bac
     if status.is_bad():
         raise WriteError(
             f"server '{connection.server.name}' refuses {value!r} for {tag.address}: {status.name}: {status.doc}",
-            permanent=status.value not in _PASSING,
+            permanent=status.value not in PASSING,
             status=status.name,
         )
     if not read_back:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from asyncua import ua
@@ -61,6 +61,8 @@ class State(StrEnum):
     """Where a recommendation stands."""
 
     PROPOSED = "proposed"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
     WRITTEN = "written"
     ACKNOWLEDGED = "acknowledged"
     EXPIRED = "expired"
@@ -102,11 +104,13 @@ COMMON = (
     Field("reasons", FieldType.REASONS, "Why, cause by cause: tag, share of the score, words"),
     Field("model_name", FieldType.STRING, "Model that said it"),
     Field("model_version", FieldType.STRING, "Version of that model"),
+    Field("window_start", FieldType.DATE_TIME, "Begin of the data it rests on, the source's clock, UTC"),
     Field("window_end", FieldType.DATE_TIME, "End of the data it rests on, the source's clock, UTC"),
     Field("valid_until", FieldType.DATE_TIME, "Not to be acted on after this time, the source's clock, UTC"),
     Field("quality", FieldType.DOUBLE, "Share of the window's cells that held a Good sample", low=0.0, high=1.0),
     Field("operating_mode", FieldType.STRING, "advisory, confirm or closed_loop, as in force"),
-    Field("state", FieldType.STRING, "proposed, written, acknowledged, expired or refused"),
+    Field("state", FieldType.STRING, "proposed, accepted, rejected, written, acknowledged, expired or refused"),
+    Field("state_reason", FieldType.STRING, "Why it stands so: the guard's refusal or the operator's comment"),
     Field("key", FieldType.STRING, "Identity: one effect on the plant per key"),
 )
 STATUS_TEXT = Field("status_text", FieldType.STRING, "Why the values are not Good; empty while they are")
@@ -123,8 +127,11 @@ def _hosted(f: OutputField, name: str) -> Field:
     return Field(name, _OF_OUTPUT[f.data_type], f.description, f.unit, f.low, f.high, output=f.name)
 
 
-def contents(rec: Recommendation, mode: str, state: State) -> dict[str, object]:
-    """Values of the common Variables by field name; None where the recommendation has nothing to say."""
+def contents(rec: Recommendation, mode: str, state: State, window_s: float | None = None) -> dict[str, object]:
+    """Values of the common Variables by field name; None where the recommendation has nothing to say.
+
+    ``window_s`` is the length of its task's window, None for a task that looks at the latest values only.
+    """
     low, high = rec.interval or (None, None)
     return {
         "confidence": rec.confidence,
@@ -134,11 +141,13 @@ def contents(rec: Recommendation, mode: str, state: State) -> dict[str, object]:
         "reasons": rec.reasons,
         "model_name": rec.model,
         "model_version": rec.model_version,
+        "window_start": None if window_s is None else rec.window_end - timedelta(seconds=window_s),
         "window_end": rec.window_end,
         "valid_until": rec.valid_until,
         "quality": rec.quality,
         "operating_mode": mode,
         "state": state.value,
+        "state_reason": "",
         "key": rec.key,
     }
 

@@ -45,13 +45,17 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HostedTask:
-    """One task bound to one piece of equipment or a line; ``location`` is site, area, work center, as far as set."""
+    """One task bound to one piece of equipment or a line; ``location`` is site, area, work center, as far as set.
+
+    ``window_s`` is the length of the task's window, None for a task without.
+    """
 
     task: str
     equipment_id: str
     outputs: Outputs
     mode: Mode = Mode.ADVISORY
     location: tuple[str, ...] = ()
+    window_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -113,13 +117,21 @@ class RecommendationNodes:
         self.standing = Standing.FAILED
         await self._restate(_BAD[fault], cause)
 
-    async def set_state(self, key: str, state: State) -> bool:
-        """Move the shown recommendation to ``state``; False where another one is shown by now."""
+    async def set_state(self, key: str, state: State, why: str = "") -> bool:
+        """Move the shown recommendation to ``state``, ``why`` in words; False where another one is shown by now."""
         if self.shown is None or self.shown.key != key:
             return False
-        self.cells["state"].value = state.value
-        await self._write(self.cells["state"], StatusCodes.Good, datetime.now(UTC))
+        for name, value in (("state_reason", why), ("state", state.value)):
+            self.cells[name].value = value
+            await self._write(self.cells[name], StatusCodes.Good, datetime.now(UTC))
         return True
+
+    async def set_mode(self, mode: Mode) -> None:
+        """Show the mode in force; where nothing has been recommended yet there is nothing to show it on."""
+        cell = self.cells["operating_mode"]
+        if self.shown is not None and self.standing is not Standing.FAILED and cell.value != mode.value:
+            cell.value = mode.value
+            await self._write(cell, StatusCodes.Good, datetime.now(UTC))
 
     def supersedes(self, rec: Recommendation) -> bool:
         """True where something newer than ``rec`` is shown already."""
@@ -166,7 +178,7 @@ class RecommendationNodes:
             await self.builder.write(cell.twin, replace(twin, StatusCode=written.StatusCode))
 
     def _values(self, rec: Recommendation, mode: Mode, state: State) -> dict[str, object]:
-        common: Mapping[str, object] = contents(rec, mode.value, state)
+        common: Mapping[str, object] = contents(rec, mode.value, state, self.hosted.window_s)
         values: dict[str, object] = {}
         for name, cell in self.cells.items():
             given = rec.value.get(cell.shown.output) if cell.shown.output else common.get(name)

@@ -128,11 +128,11 @@ class HostedServer:
             await nodes.show(rec, effective(nodes.hosted.mode, demoted=self._demoted), state, self._now)
         return True
 
-    async def set_state(self, key: str, state: State) -> bool:
-        """Move the recommendation of ``key`` to ``state``; False where it is not on display any more."""
+    async def set_state(self, key: str, state: State, why: str = "") -> bool:
+        """Move the recommendation of ``key`` to ``state``, ``why`` in words; False where it is not shown any more."""
         async with self._one_at_a_time:
             for nodes in self._nodes.values():
-                if await nodes.set_state(key, state):
+                if await nodes.set_state(key, state, why):
                     return True
         return False
 
@@ -155,8 +155,11 @@ class HostedServer:
         return len(hit)
 
     async def demote(self, demoted: bool) -> None:
-        """Show the plant-wide switch; recommendations published from now on carry the mode in force."""
+        """Show the plant-wide switch and, on every recommendation, the mode that is now in force."""
         self._demoted = demoted
+        async with self._one_at_a_time:
+            for nodes in self._nodes.values():
+                await nodes.set_mode(effective(nodes.hosted.mode, demoted=demoted))
         if self._diagnostics is not None:
             await self._diagnostics.show_mode(demoted)
 

@@ -13,8 +13,11 @@ from datetime import datetime
 from lineside_gateway.dispatch import CeleryDispatcher, WorkerInfo
 from lineside_gateway.errors import LinesideError
 from lineside_gateway.guard.guard import Guard
+from lineside_gateway.guard.journal import Remembered
 from lineside_gateway.guard.refusal import Refusal
-from lineside_gateway.guard.write_back import StepReport, WriteBack
+from lineside_gateway.guard.steps import StepReport
+from lineside_gateway.guard.switch import Throw
+from lineside_gateway.guard.write_back import WriteBack
 from lineside_gateway.ingest import TagTable, Windower
 from lineside_gateway.ledger import Effect, Ledger, Outcome
 from lineside_gateway.opcua.client import ServerLink
@@ -23,7 +26,9 @@ from lineside_gateway.opcua.plan import plan_servers, watched_tags
 from lineside_gateway.opcua.security import Pki
 from lineside_gateway.publish import Diagnostics, Fault, HostedServer, HostedTask
 from lineside_gateway.runtime.binder import Binder
+from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed, Listeners
+from lineside_gateway.runtime.on_disk import OnDisk, on_disk
 from lineside_gateway.runtime.pipeline import Parts, Pipeline, moment
 from lineside_gateway.runtime.plant_writer import LinkWriter
 from lineside_gateway.runtime.policies import orders_now
@@ -36,6 +41,7 @@ from lineside_plugins.types import Scalar
 logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_S = 0.5
+RESUME_LOOK_S = 0.05
 RATE_WINDOW_S = 5.0
 
 
@@ -73,6 +79,10 @@ class Gateway:
         self._resolutions: asyncio.Queue[tuple[str, list[HostedTask] | LinesideError]] = asyncio.Queue()
         self._pipeline: Pipeline | None = None
         self._dispatcher: CeleryDispatcher | None = None
+        self._effects: Effects | None = None
+        self._disk: OnDisk | None = None
+        self._switch = Throw()
+        self._shown_demoted: bool | None = None
         self._rate: list[tuple[float, int]] = []
         self._binder = Binder(settings, self.found.tasks, self._windower, self.guard)
 
@@ -83,37 +93,80 @@ class Gateway:
 
         Raises:
             HostingError: The hosted endpoint cannot be opened.
+            LinesideError: ``data_dir`` cannot be used, or another gateway uses it.
         """
-        await self.hosted.start()
-        try:
-            await self.hosted.demote(self.settings.gateway.advisory_only)
-            async with CeleryDispatcher(self.settings.gateway.id, broker_url(self.settings), hmac_key=hmac_key()) as it:
-                self._dispatcher = it
-                self._pipeline = self._assemble(it)
-                self._watch = WorkerWatch(self.found.tasks, it, self.hosted)
-                ready()
-                async with asyncio.TaskGroup() as group:
-                    for link in self.links:
-                        group.create_task(link.run(self.feed), name=f"server {link.name}")
-                    group.create_task(self._host(), name="host")
-                    group.create_task(self._pipeline.run(), name="pipeline")
-                    group.create_task(self._housekeep(), name="housekeeping")
-                    group.create_task(self._watch.run(), name="workers")
-        finally:
-            await self.hosted.stop()
+        with on_disk(self.settings) as disk:
+            self._disk = disk
+            begun = disk.journal.load()
+            self.guard.restore((r.decision, r.settled) for r in begun)
+            await self.hosted.start()
+            try:
+                await self._thrown(disk.switch.read())
+                await self._run(disk, [r for r in begun if not r.settled], ready)
+            finally:
+                await self.hosted.stop()
+                disk.audit.append("stopped", gateway=self.settings.gateway.id)
 
-    def _assemble(self, dispatcher: CeleryDispatcher) -> Pipeline:
-        write_back = WriteBack(
+    async def _run(self, disk: OnDisk, begun: Sequence[Remembered], ready: Callable[[], None]) -> None:
+        modes = {t.task: t.mode.value for t in self.settings.tasks}
+        disk.audit.append("started", gateway=self.settings.gateway.id, modes=modes, under_way=len(begun))
+        async with CeleryDispatcher(self.settings.gateway.id, broker_url(self.settings), hmac_key=hmac_key()) as it:
+            self._dispatcher = it
+            self._pipeline = self._assemble(it, disk)
+            self._watch = WorkerWatch(self.found.tasks, it, self.hosted)
+            ready()
+            async with asyncio.TaskGroup() as group:
+                for link in self.links:
+                    group.create_task(link.run(self.feed), name=f"server {link.name}")
+                group.create_task(self._host(), name="host")
+                group.create_task(self._pipeline.run(), name="pipeline")
+                group.create_task(self._housekeep(disk), name="housekeeping")
+                group.create_task(self._watch.run(), name="workers")
+                group.create_task(self._resume(begun), name="resume")
+
+    def _assemble(self, dispatcher: CeleryDispatcher, disk: OnDisk) -> Pipeline:
+        effects = Effects(self.guard, self.hosted, self.ledger, disk.audit, lambda: self.now)
+        effects.on_effect = lambda report: self.on_effect(report)  # noqa: PLW0108 - may be set later
+        effects.write_back = WriteBack(
             LinkWriter(self.links),
-            clock=lambda: pipeline.now,
-            on_step=lambda report: pipeline.on_step(report),  # noqa: PLW0108 - made below, of this
+            clock=lambda: self.now,
+            on_step=effects.on_step,
             settle=self.guard.settle,
             latest=self.feed.current,
+            journal=disk.audited_journal,
+            held=lambda: "the plant-wide switch holds everything at advisory" if self.guard.demoted else "",
         )
-        parts = Parts(self.feed, self._windower, dispatcher, self.hosted, self.guard, write_back, self.ledger)
-        pipeline = Pipeline(parts, self.found.tasks)
-        pipeline.on_effect = lambda report: self.on_effect(report)  # noqa: PLW0108 - may be set later
-        return pipeline
+        self._effects = effects
+        return Pipeline(
+            Parts(self.feed, self._windower, dispatcher, self.hosted, effects, self.ledger), self.found.tasks
+        )
+
+    async def _resume(self, begun: Sequence[Remembered]) -> None:
+        """Take up what an earlier run had begun, as soon as the plant's time is known."""
+        while begun and not self.feed.clock.known:  # noqa: ASYNC110 - any of the servers may tell it
+            await asyncio.sleep(RESUME_LOOK_S)
+        for remembered in begun:
+            assert self._effects is not None  # noqa: S101 - _run() assembles before it starts this
+            self._effects.resume(remembered)
+
+    async def throw(self, demoted: bool, *, by: str, why: str = "") -> None:
+        """Throw the plant-wide switch; it is on disk when this returns."""
+        assert self._disk is not None  # noqa: S101 - hosted nodes call this, and they stand only while it runs
+        await self._thrown(await asyncio.to_thread(self._disk.switch.throw, demoted, by=by, why=why))
+
+    async def _thrown(self, to: Throw) -> None:
+        """Act on how the switch stands; ``advisory_only`` of the settings holds whatever it says."""
+        assert self._disk is not None  # noqa: S101
+        demoted = to.demoted or self.settings.gateway.advisory_only
+        if to != self._switch:
+            self._switch = to
+            if to.by:
+                self._disk.audit.append("switch", demoted=to.demoted, user=to.by, thrown_at=to.at, text=to.why)
+                logger.warning("plant_switch demoted=%s by=%s why=%s", demoted, to.by, to.why)
+        if demoted != self.guard.demoted or demoted != self._shown_demoted:
+            self.guard.demote(demoted)
+            self._shown_demoted = demoted
+            await self.hosted.demote(demoted)
 
     async def _host(self) -> None:
         """Host the nodes of what has been bound as servers come up.
@@ -131,15 +184,17 @@ class Gateway:
                     await self._watch.show()
             logger.info("server_resolved server=%s equipment=%d", server, len(self.feed.equipment[server]))
 
-    async def _housekeep(self) -> None:
-        """Twice a second: what has expired turns stale, overdue answers are given up, the numbers are shown."""
+    async def _housekeep(self, disk: OnDisk) -> None:
+        """Twice a second: the switch is looked at, what has expired turns stale, overdue answers are given up."""
         assert self._pipeline is not None  # noqa: S101 - run() assembles before it starts this
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
+            await self._thrown(disk.switch.read())
+            await asyncio.to_thread(disk.audit.sync)
             if self.feed.clock.known:
-                now = self._pipeline.now
+                now = self.now
                 await self.hosted.expire(now)
-                self._pipeline.parts.write_back.tick(now)
+                self._write_back.tick(now)
             values = self.ledger.values
             await self.hosted.show(
                 Diagnostics(self._tags_per_s(), len(self.workers), values.received, values.used,
@@ -161,7 +216,7 @@ class Gateway:
 
     def _counter(self, equipment_id: str, tag: str, value: Scalar) -> None:
         if self._pipeline is not None:
-            self._pipeline.parts.write_back.on_tag(equipment_id, tag, value)
+            self._write_back.on_tag(equipment_id, tag, value)
 
     def _lost(self, server: str) -> None:
         for machine in self.feed.equipment.get(server, ()):
@@ -171,6 +226,12 @@ class Gateway:
             task.add_done_callback(lambda t: t.cancelled() or t.exception())
 
     # ---- how it stands
+
+    @property
+    def _write_back(self) -> WriteBack:
+        assert self._effects is not None  # noqa: S101 - _run() assembles before anything asks
+        assert self._effects.write_back is not None  # noqa: S101
+        return self._effects.write_back
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:

@@ -6,18 +6,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lineside_gateway.batching import Batch, MicroBatcher
 from lineside_gateway.dispatch import Dispatcher
-from lineside_gateway.guard.guard import Guard
-from lineside_gateway.guard.refusal import Refusal
-from lineside_gateway.guard.write_back import Step, StepReport, WriteBack
 from lineside_gateway.ingest import Request, Windower
-from lineside_gateway.ledger import Effect, Ledger, Outcome
-from lineside_gateway.publish import Fault, HostedServer, PublishError, State
+from lineside_gateway.ledger import Ledger, Outcome
+from lineside_gateway.publish import Fault, HostedServer, PublishError
+from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed
 from lineside_gateway.runtime.recommendations import recommendation_record, stream_of
 from lineside_gateway.runtime.tasks import BoundTask
@@ -28,13 +26,6 @@ from lineside_plugins.wire import BatchResult, Status
 logger = logging.getLogger(__name__)
 
 IDLE_S = 0.25  # longest pause between two looks at what is due when no server sends anything
-_EFFECTS = {Step.WRITTEN: Effect.WRITTEN, Step.READ_BACK: Effect.READ_BACK, Step.ACTED_ON: Effect.ACTED_ON}
-_STATES = {
-    Step.WRITTEN: State.WRITTEN,
-    Step.ACTED_ON: State.ACKNOWLEDGED,
-    Step.REFUSED: State.REFUSED,
-    Step.EXPIRED: State.EXPIRED,
-}
 
 
 @dataclass(slots=True)
@@ -45,8 +36,7 @@ class Parts:
     windower: Windower
     dispatcher: Dispatcher
     hosted: HostedServer
-    guard: Guard
-    write_back: WriteBack
+    effects: Effects
     ledger: Ledger
 
 
@@ -62,12 +52,10 @@ class Pipeline:
         self.parts = parts
         self.batches = 0
         self.last: dict[str, str] = {}
-        self.on_effect: Callable[[StepReport], object] = lambda _report: None
         self._unanswered_tasks: set[str] = set()
         self._tasks = tasks
         self._wake = asyncio.Event()
         self._batchers = {n: MicroBatcher(t.settings.max_batch_size, t.settings.max_wait_s) for n, t in tasks.items()}
-        self._effects: set[asyncio.Task[None]] = set()
 
     def flushed(self) -> None:
         """A server has sent something: look at what is due."""
@@ -169,15 +157,8 @@ class Pipeline:
         self._decide(rec)
 
     def _decide(self, rec: Recommendation) -> None:
-        decision = self.parts.guard.decide(rec, self.now)
-        if decision.allowed:
-            self.last[rec.task] = self._words(rec)
-            task = asyncio.create_task(self.parts.write_back.execute(decision), name=f"write {rec.key}")
-            self._effects.add(task)
-            task.add_done_callback(self._effects.discard)
-        elif decision.refused is not None and decision.refused.code not in {Refusal.MODE, Refusal.NO_EFFECT}:
-            self.parts.ledger.task(rec.task).withhold(decision.refused.code.value)
-        if not decision.allowed and rec.task not in self.last and rec.reasons:
+        decision = self.parts.effects.decide(rec)
+        if decision.allowed or (rec.task not in self.last and rec.reasons):
             self.last[rec.task] = self._words(rec)
 
     def _words(self, rec: Recommendation) -> str:
@@ -188,22 +169,3 @@ class Pipeline:
 
     def _settle(self, request: Request, outcome: Outcome, reason: str = "") -> bool:
         return self.parts.ledger.task(request.task).settle(request.id, outcome, reason)
-
-    # ---- what became of it
-
-    def on_step(self, report: StepReport) -> None:
-        """A step of an allowed decision: counted, shown on its nodes."""
-        ledger = self.parts.ledger.task(report.task)
-        self.on_effect(report)
-        if report.step in _EFFECTS:
-            ledger.effect(_EFFECTS[report.step])
-        elif report.reason is not None:
-            ledger.withhold(report.reason.value)
-            logger.warning("effect_%s key=%s why=%s", report.step.value, report.key, report.text)
-        if report.step in _STATES:
-            task = asyncio.create_task(self._show(report.key, _STATES[report.step]), name=f"state {report.key}")
-            self._effects.add(task)
-            task.add_done_callback(self._effects.discard)
-
-    async def _show(self, key: str, state: State) -> None:
-        await self.parts.hosted.set_state(key, state)

@@ -9,6 +9,7 @@ from lineside_gateway.settings.loader import (
     settings_schema,
 )
 from lineside_gateway.settings.model import (
+    AuditSettings,
     BrokerSettings,
     EquipmentSettings,
     EventSettings,
@@ -23,6 +24,7 @@ from lineside_gateway.settings.model import (
 from lineside_gateway.settings.server import Report, SecurityMode, SecurityPolicy, SecuritySettings, ServerSettings
 
 __all__ = [
+    "AuditSettings",
     "BrokerSettings",
     "EquipmentSettings",
     "EventSettings",

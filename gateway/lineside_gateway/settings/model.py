@@ -164,8 +164,15 @@ class GatewaySettings(Section):
     )
     data_dir: FilePath = Field(default=Path("var"), description="Folder for certificates and stored requests.")
     advisory_only: bool = Field(
-        default=False, description="Plant-wide switch: every mode above advisory is held at advisory."
+        default=False, description="Hold every mode above advisory at advisory, whatever the plant-wide switch says."
     )
+
+
+class AuditSettings(Section):
+    """The audit log in data_dir/audit: every decision of the guard, every write, every answer of an operator."""
+
+    keep_days: int = Field(default=400, ge=1, le=36_500, description="Files whose last line is older are deleted.")
+    rotate_mb: int = Field(default=16, ge=1, le=1024, description="Size (MiB) at which a new file begins.")
 
 
 class BrokerSettings(Section):
@@ -183,6 +190,7 @@ class Settings(Section):
     version: Literal[1] = Field(description="Format version of the file; 1.")
     gateway: GatewaySettings = Field(default_factory=GatewaySettings, description="The gateway itself.")
     broker: BrokerSettings = Field(default_factory=BrokerSettings, description="Broker to the workers.")
+    audit: AuditSettings = Field(default_factory=AuditSettings, description="The audit log.")
     servers: tuple[ServerSettings, ...] = Field(min_length=1, description="OPC UA servers of the plant.")
     equipment: tuple[EquipmentSettings, ...] = Field(min_length=1, description="Equipment on those servers.")
     tags: dict[str, str] = Field(

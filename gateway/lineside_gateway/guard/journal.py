@@ -1,0 +1,193 @@
+"""What the guard remembers beyond the end of this process: allowed decisions, on disk before their first write.
+
+One SQLite file, synchronous=FULL. After a restart it says which keys have had their effect, which requests the plant
+has not answered yet, and which decision was under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from lineside_gateway.errors import LinesideError
+from lineside_gateway.guard.decision import Decision
+from lineside_gateway.guard.effects import Acknowledgement, Effect, JobOrderUpdate, TagWrite, Write
+
+KEPT = 100_000  # decisions; a key older than its deadline is refused as late, so they need only outlast one deadline
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS decisions (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, decision TEXT NOT NULL, answered_at TEXT NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0)
+"""
+
+
+class JournalError(LinesideError):
+    """The guard's journal cannot be used; nothing is written to the plant without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """One decision of an earlier run. ``answered_at`` holds per effect the count at which the plant has answered."""
+
+    decision: Decision
+    answered_at: tuple[int | None, ...] = ()
+    sent: bool = False
+    settled: bool = False
+
+
+class Journal(Protocol):
+    """Where write-back notes a decision before it acts on it."""
+
+    async def begin(self, decision: Decision, answered_at: tuple[int | None, ...]) -> None:
+        """Put the decision on disk; nothing of it has been written yet.
+
+        Raises:
+            LinesideError: It is not on disk, so it must not be carried out.
+        """
+
+    def sent(self, key: str) -> None:
+        """All its writes were taken; the plant's answer may be open."""
+
+    def settled(self, key: str) -> None:
+        """Nothing more will come of it."""
+
+
+class NoJournal:
+    """For closed loops in simulation, where a restart is not part of the plant."""
+
+    async def begin(self, decision: Decision, answered_at: tuple[int | None, ...]) -> None:
+        """Remember nothing."""
+
+    def sent(self, key: str) -> None:
+        """Remember nothing."""
+
+    def settled(self, key: str) -> None:
+        """Remember nothing."""
+
+
+class SqliteJournal:
+    """The journal in ``path``. Disk work is done in a thread of its own, in the order of the calls.
+
+    Raises:
+        JournalError: The file cannot be opened as a journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="guard journal")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(_SCHEMA)
+        except (OSError, sqlite3.Error) as e:
+            raise JournalError(
+                f"the guard's journal {path} cannot be used: {e}; nothing is written to the plant without it: correct "
+                "gateway.data_dir, or move the file away",
+                repr(e),
+            ) from e
+
+    def load(self) -> list[Remembered]:
+        """Every decision kept, oldest first.
+
+        Raises:
+            JournalError: The file is damaged.
+        """
+        try:
+            rows = self._db.execute("SELECT decision, answered_at, sent, settled FROM decisions ORDER BY number")
+            return [
+                Remembered(_decision(json.loads(d)), tuple(json.loads(a)), bool(sent), bool(settled))
+                for d, a, sent, settled in rows
+            ]
+        except (sqlite3.Error, ValueError, KeyError, TypeError) as e:
+            raise JournalError(f"the guard's journal {self._path} is damaged: {e}; move it away", repr(e)) from e
+
+    async def begin(self, decision: Decision, answered_at: tuple[int | None, ...]) -> None:
+        """Put the decision on disk.
+
+        Raises:
+            JournalError: The disk takes no more.
+        """
+        row = (decision.key, json.dumps(_plain(decision)), json.dumps(answered_at))
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._insert, row)
+        except (sqlite3.Error, RuntimeError) as e:
+            raise JournalError(f"the guard's journal {self._path} takes no decision: {e}; free the disk") from e
+
+    def sent(self, key: str) -> None:
+        """Note that all writes were taken."""
+        self._mark("UPDATE decisions SET sent=1 WHERE key=?", key)
+
+    def settled(self, key: str) -> None:
+        """Note that nothing more will come of it."""
+        self._mark("UPDATE decisions SET settled=1 WHERE key=?", key)
+
+    def close(self) -> None:
+        """Finish what was asked for and close the file."""
+        self._thread.shutdown(wait=True)
+        self._db.close()
+
+    def _insert(self, row: tuple[str, str, str]) -> None:
+        self._db.execute("INSERT OR REPLACE INTO decisions (key, decision, answered_at) VALUES (?, ?, ?)", row)
+        self._db.execute("DELETE FROM decisions WHERE number <= (SELECT max(number) FROM decisions) - ?", (KEPT,))
+
+    def _mark(self, statement: str, key: str) -> None:
+        # A mark that is lost costs a second look at the plant after a restart, never a second write.
+        self._thread.submit(self._db.execute, statement, (key,))
+
+
+def _plain(decision: Decision) -> dict[str, object]:
+    times = {"decided": decision.decided, "write_by": decision.write_by, "answer_by": decision.answer_by}
+    return {
+        "task": decision.task,
+        "equipment_id": decision.equipment_id,
+        "key": decision.key,
+        "rules": decision.rules,
+        **{name: at.isoformat() if at else None for name, at in times.items()},
+        "effects": [
+            {
+                "writes": [asdict(w) for w in e.writes],
+                "acknowledge": asdict(e.acknowledge) if e.acknowledge else None,
+                "read_back": e.read_back,
+            }
+            for e in decision.effects
+        ],
+    }
+
+
+def _decision(row: Mapping[str, Any]) -> Decision:
+    effects = tuple(
+        Effect(
+            tuple(_write(w) for w in e["writes"]),
+            Acknowledgement(**e["acknowledge"]) if e["acknowledge"] else None,
+            e["read_back"],
+        )
+        for e in row["effects"]
+    )
+    return Decision(
+        True,
+        row["task"],
+        row["equipment_id"],
+        row["key"],
+        effects=effects,
+        write_by=_time(row["write_by"]),
+        answer_by=_time(row["answer_by"]),
+        rules=tuple(row["rules"]),
+        decided=_time(row["decided"]),
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _write(row: Mapping[str, Any]) -> Write:
+    return JobOrderUpdate(**row) if "job_order_id" in row else TagWrite(**row)

@@ -1,0 +1,104 @@
+"""Sends one write until the plant has taken it, refused it for good, or its time is over.
+
+A write without an answer is in doubt: the plant is asked before anything is sent again, so that a write in flight
+across a reconnect or a restart is neither lost nor doubled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from lineside_gateway.guard.effects import JobOrderUpdate, TagWrite, Write
+from lineside_gateway.guard.refusal import Refusal, Refused
+from lineside_gateway.guard.steps import Fate, PlantWriter, WriteOutcome, taken
+from lineside_plugins.types import Scalar
+
+RETRY_FIRST_S = 0.1  # wall clock, doubled up to RETRY_MOST_S
+RETRY_MOST_S = 2.0
+PATIENCE_MOST_S = 600.0  # wall clock; event time stands still while a server is away, so it cannot end the wait alone
+REAL_TOLERANCE = 1e-6  # relative; a Float node keeps 24 bits of a Double
+
+Evidence = Callable[[], Awaitable[bool | None]]
+"""Whether the plant has already acted on the effect: True, False, or None where it cannot be told now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """``clock()`` is the plant's event time; ``held()`` says why nothing may be written at present, "" where it may."""
+
+    writer: PlantWriter
+    clock: Callable[[], datetime]
+    held: Callable[[], str] = lambda: ""
+
+    async def send(
+        self, write: Write, write_by: datetime | None, acted: Evidence, *, doubt: bool = False
+    ) -> WriteOutcome | Refused:
+        """The last outcome of ``write``, or why it was not sent (any more). ``doubt``: it may have been sent before."""
+        pause, until = RETRY_FIRST_S, time.monotonic() + self._patience_s(write_by)
+        outcome = WriteOutcome("BadNoCommunication", fate=Fate.UNKNOWN if doubt else Fate.PASSING)
+        while True:
+            stopped = self._stopped(write_by)
+            if stopped is not None:
+                return stopped
+            if outcome.fate is Fate.UNKNOWN:
+                found = await self._found(write, acted)
+                if isinstance(found, WriteOutcome):
+                    return found
+                outcome = WriteOutcome(outcome.status, detail=outcome.detail, fate=found)
+                stopped = self._stopped(write_by)  # looking took its time
+                if stopped is not None:
+                    return stopped
+            if outcome.fate is Fate.PASSING:
+                outcome = await self._once(write)
+            if outcome.fate in {Fate.TAKEN, Fate.REFUSED} or time.monotonic() >= until:
+                return outcome
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, RETRY_MOST_S)
+
+    def _stopped(self, write_by: datetime | None) -> Refused | None:
+        now, held = self.clock(), self.held()
+        if held:
+            return Refused(Refusal.DEMOTED, held)
+        if write_by is None or now <= write_by:
+            return None
+        late_s = (now - write_by).total_seconds()
+        return Refused(Refusal.LATE, f"{late_s:.1f} s after its deadline {write_by.isoformat()}")
+
+    def _patience_s(self, write_by: datetime | None) -> float:
+        if write_by is None:
+            return 0.0
+        return min(max(0.0, (write_by - self.clock()).total_seconds()), PATIENCE_MOST_S)
+
+    async def _once(self, write: Write) -> WriteOutcome:
+        if isinstance(write, JobOrderUpdate):
+            return await self.writer.update_job_order(write.job_order_id, write.priority, write.equipment_id)
+        return await self.writer.write(write.equipment_id, write.tag, write.value)
+
+    async def _found(self, write: Write, acted: Evidence) -> WriteOutcome | Fate:
+        """The outcome where the plant shows that the write arrived; PASSING where it did not, UNKNOWN where unsure."""
+        if isinstance(write, JobOrderUpdate):
+            return Fate.PASSING  # the same priority and assignment twice is the same as once
+        held = await self.writer.read(write.equipment_id, write.tag)
+        if held is None:
+            return Fate.UNKNOWN
+        if same(write, held):
+            return taken(held, detail="found at the plant after the answer was lost")
+        acted_on = await acted()
+        if acted_on is None:
+            return Fate.UNKNOWN
+        return taken(held, detail="acted on while the answer was lost") if acted_on else Fate.PASSING
+
+
+def same(write: TagWrite | JobOrderUpdate, held: Scalar) -> bool:
+    """True where the node holds what was written; an accepted job order update is its own proof."""
+    if isinstance(write, JobOrderUpdate):
+        return True
+    wanted = write.value
+    if isinstance(wanted, float) and isinstance(held, int | float) and not isinstance(held, bool):
+        return math.isclose(held, wanted, rel_tol=REAL_TOLERANCE)
+    return type(held) is type(wanted) and held == wanted

@@ -1,0 +1,86 @@
+"""What the gateway keeps on disk about its own deeds: the guard's journal, the audit log, the plant-wide switch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from lineside_gateway.audit import AuditLog
+from lineside_gateway.guard.decision import Decision
+from lineside_gateway.guard.journal import SqliteJournal
+from lineside_gateway.guard.switch import PlantSwitch
+from lineside_gateway.settings import Settings
+
+JOURNAL = "guard.sqlite"
+AUDIT = "audit"
+
+
+def audit_folder(settings: Settings) -> Path:
+    """Where the gateway of ``settings`` keeps its audit log."""
+    return settings.gateway.data_dir / AUDIT
+
+
+class AuditedJournal:
+    """The write-back's journal: a decision and every audit line before it are on disk before its first write."""
+
+    def __init__(self, journal: SqliteJournal, audit: AuditLog) -> None:
+        self._journal = journal
+        self._audit = audit
+
+    async def begin(self, decision: Decision, answered_at: tuple[int | None, ...]) -> None:
+        """Put both on disk.
+
+        Raises:
+            LinesideError: One of them is not on disk; the decision must not be carried out.
+        """
+        await self._journal.begin(decision, answered_at)
+        await asyncio.to_thread(self._audit.sync)
+
+    def sent(self, key: str) -> None:
+        """All its writes were taken."""
+        self._journal.sent(key)
+
+    def settled(self, key: str) -> None:
+        """Nothing more will come of it."""
+        self._journal.settled(key)
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """Open while the gateway runs."""
+
+    journal: SqliteJournal
+    audit: AuditLog
+    switch: PlantSwitch
+
+    @property
+    def audited_journal(self) -> AuditedJournal:
+        """The journal as write-back sees it."""
+        return AuditedJournal(self.journal, self.audit)
+
+
+@contextmanager
+def on_disk(settings: Settings) -> Iterator[OnDisk]:
+    """Open everything below ``data_dir``; closed, and forced to disk, at the end.
+
+    Raises:
+        LinesideError: The folder cannot be used, or another gateway uses it.
+    """
+    folder = settings.gateway.data_dir
+    audit = AuditLog(
+        audit_folder(settings),
+        keep=timedelta(days=settings.audit.keep_days),
+        rotate_bytes=settings.audit.rotate_mb * 2**20,
+    )
+    try:
+        journal = SqliteJournal(folder / JOURNAL)
+        try:
+            yield OnDisk(journal, audit, PlantSwitch(folder))
+        finally:
+            journal.close()
+    finally:
+        audit.close()
