@@ -63,6 +63,17 @@ class Effects:
         self._note("resumed", task=decision.task, equipment_id=decision.equipment_id, key=decision.key)
         self._start(self.write_back.resume(remembered), f"resume {decision.key}")
 
+    @property
+    def busy(self) -> int:
+        """Decisions and states that are being carried out."""
+        return len(self._running)
+
+    async def cancel(self) -> None:
+        """Stop where it stands; what was begun is resumed by the next run."""
+        for task in tuple(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
     def on_step(self, report: StepReport) -> None:
         """A step of an allowed decision: audited, counted, shown on its nodes."""
         ledger = self._ledger.task(report.task)
