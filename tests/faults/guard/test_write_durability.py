@@ -278,6 +278,13 @@ class Oracle:
         self.rejects: list[str] = []
         self.refused = 0
         self.asked = 0
+        self.cycle: list[Recommendation] = []
+
+    def redeliver(self, gate: Gate) -> None:
+        """What the request store does after a restart: it delivers again what it does not know to be done."""
+        self.asked += len(self.cycle)
+        for rec in self.cycle:
+            gate.effects.decide(rec)
 
     def write(self, gate: Gate, task: str, *, odd: bool) -> None:
         """One recommendation with a value never used before; ``odd`` is of a type or size the node does not take."""
@@ -293,6 +300,7 @@ class Oracle:
             interval=None, reasons=(), window_end=now, valid_until=now + timedelta(seconds=DEADLINE_S), model="m",
             model_version="1", key=f"{task}|{n}",
         )  # fmt: skip
+        self.cycle.append(rec)
         decision = gate.effects.decide(rec)
         assert decision.allowed != odd, decision.refused
         if odd or task == "locked":
@@ -324,6 +332,7 @@ async def test_at_rest_the_plant_holds_every_last_write(plc: Plc, tmp_path: Path
     faults = list(Fault) * (cycles // len(Fault) + 1)
     for fault in faults[:cycles]:
         proxy.armed = fault if fault in {Fault.CUT_BEFORE, Fault.CUT_AFTER} else Fault.NONE
+        oracle.cycle.clear()
         for task in chance.sample(list(RULES), 3):
             oracle.write(gate, task, odd=chance.random() < 0.15)
         await asyncio.sleep(chance.random() * 0.03)
@@ -336,6 +345,7 @@ async def test_at_rest_the_plant_holds_every_last_write(plc: Plc, tmp_path: Path
             gate = Gate(tmp_path, port, audit)
             await gate.ready()
             gate.resume()
+            oracle.redeliver(gate)
         await gate.idle()
         for task, value in oracle.last.items():
             assert await plc.value(task.capitalize()) == value, (fault, task, gate.steps[-6:])
