@@ -4,6 +4,7 @@ WorkerError
 ├── ModelError      a model folder that cannot be used
 ├── DeviceError     a device that is not there
 ├── RecordingError  recordings that cannot be read
+├── DatasetError    public data that is missing or damaged
 └── SettingsError   an environment variable or an option that does not fit
 """
 
@@ -22,6 +23,10 @@ class DeviceError(WorkerError):
 
 class RecordingError(WorkerError):
     """A recording cannot be read; record it again."""
+
+
+class DatasetError(WorkerError):
+    """A public data set is missing or damaged; the message says which file and what to do."""
 
 
 class SettingsError(WorkerError):

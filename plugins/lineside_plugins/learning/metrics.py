@@ -43,6 +43,42 @@ def average_precision(label: Labels, score: Floats) -> float:
     return float((gained * found / (last + 1)).sum() / hit.sum())
 
 
+def f1(label: Labels, decided: Labels) -> float:
+    """Harmonic mean of precision and recall of a decision; 0 where nothing true was decided.
+
+    >>> f1(np.array([True, True, False]), np.array([True, False, False]))
+    0.6666666666666666
+    """
+    hits = int((label & decided).sum())
+    return 2.0 * hits / max(1, int(label.sum()) + int(decided.sum()))
+
+
+def false_alarm_rate(label: Labels, decided: Labels) -> float:
+    """Share of negative rows decided positive; NaN without a negative row."""
+    negatives = int((~label).sum())
+    return float((decided & ~label).sum() / negatives) if negatives else float("nan")
+
+
+def balanced_accuracy(label: NDArray[np.int64], decided: NDArray[np.int64]) -> float:
+    """Mean over the classes present in ``label`` of the share decided rightly.
+
+    >>> balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0]))
+    0.5
+    """
+    return float(np.mean([(decided[label == c] == c).mean() for c in np.unique(label)]))
+
+
+def macro_auroc(label: NDArray[np.int64], probability: Floats) -> float:
+    """Mean over classes of one class against the rest; ``probability`` (R, classes), classes absent left out."""
+    ranked = [auroc(label == c, probability[:, c]) for c in range(probability.shape[1])]
+    return float(np.nanmean(ranked))
+
+
+def rmse(target: Floats, predicted: Floats) -> float:
+    """Root of the mean squared error, in the target's unit."""
+    return float(np.sqrt(np.mean((predicted - target) ** 2)))
+
+
 def brier(label: Labels, probability: Floats) -> float:
     """Mean squared error of a probability; lower is better."""
     return float(np.mean((probability - label) ** 2))
