@@ -1,0 +1,1 @@
+"""What dispatch costs beside the forward pass itself, and beside other ways to serve the same model."""

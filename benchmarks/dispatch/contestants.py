@@ -1,0 +1,350 @@
+"""Who is compared: the bare forward pass, Lineside end to end, a Celery task per request, and peers over HTTP.
+
+Each has one model replica with one thread. ``start`` returns once it answers; ``batch`` runs 32 windows, ``single``
+one window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+import numpy as np
+import psutil
+from celery import Celery
+
+from benchmarks.dispatch import task
+from benchmarks.dispatch.model import Forward, windows
+from lineside_gateway import processes
+from lineside_gateway.batching import MicroBatcher
+from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker
+from lineside_gateway.ingest import Request
+from lineside_plugins.types import WindowBatch
+from lineside_plugins.wire import Status
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+START_WITHIN_S = 90
+DEADLINE_S = 30.0
+# Every server process gets them: without, glibc returns batch-sized blocks to the kernel after each batch.
+KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_TOP_PAD_": str(32 << 20),
+}
+_CELERY_THREADS = 16
+
+
+class Contestant(Protocol):
+    """One way to run the model."""
+
+    name: str
+    processes: tuple[psutil.Process, ...]
+
+    async def start(self) -> None:
+        """Return once it has answered."""
+        ...
+
+    async def batch(self) -> None:
+        """Answer for 32 windows."""
+        ...
+
+    async def single(self) -> None:
+        """Answer for one window."""
+        ...
+
+    async def stop(self) -> None:
+        """End all its processes."""
+        ...
+
+
+class Bare:
+    """The forward pass in this process: what no way of dispatching can beat."""
+
+    name = "bare forward pass"
+    processes: tuple[psutil.Process, ...] = ()
+
+    async def start(self) -> None:
+        """Build the model."""
+        self._forward, self._many, self._one = Forward(), windows(), windows(1)
+
+    async def batch(self) -> None:
+        """Straight through."""
+        self._forward(self._many)
+
+    async def single(self) -> None:
+        """Straight through."""
+        self._forward(self._one)
+
+    async def stop(self) -> None:
+        """Nothing runs."""
+
+
+class Lineside:
+    """Micro-batcher and dispatcher of the gateway, embedded broker, one worker process: as ``lineside demo`` runs."""
+
+    name = "Lineside"
+    processes: tuple[psutil.Process, ...] = ()
+
+    def __init__(self, max_wait_s: float = 0.003) -> None:
+        self._max_wait_s = max_wait_s
+
+    async def start(self) -> None:
+        """Broker, worker, dispatcher; checks that the scores are the model's."""
+        self._folder = tempfile.TemporaryDirectory(prefix="lineside-bench-")
+        site = Path(self._folder.name)
+        self._broker = EmbeddedBroker().start()
+        env = task.install(site) | {"LINESIDE_BROKER_URL": self._broker.url}
+        args = ["serve", "--tasks", task.NAME, "--device", "cpu", "--die-with-parent"]
+        self._worker = processes.start("worker", "lineside_workers", args, log_dir=site, env=env)
+        await asyncio.to_thread(processes.wait_ready, self._worker, START_WITHIN_S)
+        pids = (self._worker.process.pid, self._broker.pid)
+        self.processes = tuple(psutil.Process(p) for p in pids if p is not None)
+        self._dispatcher = await CeleryDispatcher("bench", self._broker.url).__aenter__()
+        self._many = window_batch(windows())
+        self._request = _request(windows(1)[0])
+        self._batcher = MicroBatcher(max_batch_size=32, max_wait_s=self._max_wait_s)
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._number = 0
+        result = await self._dispatcher.submit(self._many, task.NAME, _deadline())
+        scores = [r.value["score"] for r in result.recommendations if r is not None]
+        np.testing.assert_allclose(scores, Forward()(windows())[:, 0], rtol=1e-4, atol=1e-5)
+
+    async def batch(self) -> None:
+        """One batch through the dispatcher."""
+        result = await self._dispatcher.submit(self._many, task.NAME, _deadline())
+        if result.status is not Status.ANSWERED or len(result.recommendations) != len(self._many):
+            raise RuntimeError(f"batch {result.status.value}: {result.error}")
+
+    async def single(self) -> None:
+        """One window through the micro-batcher, as the pipeline does."""
+        self._number += 1
+        answer = self._waiting[self._number] = asyncio.get_running_loop().create_future()
+        self._batcher.add(_with_id(self._request, self._number), time.monotonic())
+        self._look()
+        await answer
+
+    def _look(self) -> None:
+        for batch in self._batcher.due(time.monotonic()):
+            sending = asyncio.create_task(self._send(batch.windows, [r.id for r in batch.requests]))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
+        due = self._batcher.next_due_s()
+        if due is not None and (self._timer is None or self._timer.cancelled() or self._timer.when() < time.monotonic()):
+            self._timer = asyncio.get_running_loop().call_at(due, self._look)
+
+    async def _send(self, batch: WindowBatch, ids: list[int]) -> None:
+        result = await self._dispatcher.submit(batch, task.NAME, _deadline())
+        for i, said in zip(ids, result.recommendations or (None,) * len(ids), strict=True):
+            answer = self._waiting.pop(i)
+            if said is None:
+                answer.set_exception(RuntimeError(f"window {result.status.value}: {result.error}"))
+            else:
+                answer.set_result(None)
+
+    async def stop(self) -> None:
+        """Dispatcher, worker, broker."""
+        await self._dispatcher.__aexit__(None, None, None)
+        self._worker.stop()
+        self._broker.stop()
+        self._folder.cleanup()
+
+
+class TaskPerRequest:
+    """Celery as its tutorial has it: one task per window, the tensor in the message, the answer by result backend."""
+
+    name = "Celery task per request"
+    processes: tuple[psutil.Process, ...] = ()
+
+    async def start(self) -> None:
+        """Broker, ``celery worker`` with the solo pool, a client with a thread per request in flight."""
+        self._broker = EmbeddedBroker().start()
+        env = {"BENCH_BROKER": self._broker.url, "PYTHONPATH": _python_path(), **KEEP_FREED_MEMORY}
+        args = ["-m", "celery", "-A", "benchmarks.dispatch.servers.celery_server", "worker", "--pool", "solo",
+                "--loglevel", "ERROR", "--without-mingle", "--without-gossip"]  # fmt: skip
+        self._server = _spawn([sys.executable, *args], env)
+        self._app = Celery("bench", broker=self._broker.url, backend=self._broker.url, set_as_current=False)
+        self._pool = ThreadPoolExecutor(_CELERY_THREADS)
+        self._one, self._many = (_base64(windows(n)) for n in (1, 32))
+        self.processes = tuple(psutil.Process(p) for p in (self._server.pid, self._broker.pid) if p is not None)
+        await self.single()
+
+    def _call(self, body: str) -> None:
+        answer = self._app.send_task("bench.infer", (body,)).get(timeout=START_WITHIN_S, interval=0.001)
+        _numbers(base64.b64decode(answer))
+
+    async def batch(self) -> None:
+        """All 32 windows in one task."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._call, self._many)
+
+    async def single(self) -> None:
+        """One task."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._call, self._one)
+
+    async def stop(self) -> None:
+        """Client, worker, broker."""
+        self._pool.shutdown()
+        self._app.close()
+        _end(self._server)
+        self._broker.stop()
+
+
+class HttpPeer:
+    """A model server of another make in an environment of its own, asked over HTTP from this process."""
+
+    processes: tuple[psutil.Process, ...] = ()
+
+    def __init__(self, name: str, python: Path, server: str, path: str, body: Callable[[np.ndarray], bytes]) -> None:
+        self.name = name
+        self._python, self._server_file, self._path, self._body = python, server, path, body
+
+    async def start(self) -> None:
+        """Start the server and ask until it answers.
+
+        Raises:
+            RuntimeError: It ended or stayed silent; the message holds its last line.
+        """
+        port = _free_port()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+        env = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **KEEP_FREED_MEMORY}
+        self._server = _spawn([str(self._python), str(HERE / "servers" / self._server_file), str(port)], env, self._log)
+        self.processes = (psutil.Process(self._server.pid),)
+        self._url = f"http://127.0.0.1:{port}{self._path}"
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256))
+        self._many, self._one = self._body(windows()), self._body(windows(1))
+        until = time.monotonic() + START_WITHIN_S
+        while True:
+            try:
+                await self.single()
+                break
+            except (aiohttp.ClientError, OSError, RuntimeError) as e:
+                if time.monotonic() > until or self._server.poll() is not None:
+                    raise RuntimeError(f"{self.name} does not answer: {e}; {self._last_line()}") from e
+                await asyncio.sleep(0.2)
+        scores = await self._ask(self._many)
+        np.testing.assert_allclose(scores, Forward()(windows()), rtol=1e-4, atol=1e-5)
+
+    async def batch(self) -> None:
+        """One POST of 32 windows."""
+        await self._ask(self._many)
+
+    async def single(self) -> None:
+        """One POST of one window."""
+        await self._ask(self._one)
+
+    async def _ask(self, body: bytes) -> np.ndarray:
+        headers = {"content-type": "application/json" if body[:1] == b"{" else "application/octet-stream"}
+        async with self._session.post(self._url, data=body, headers=headers) as response:
+            said = await response.read()
+            if response.status != 200:
+                raise RuntimeError(f"status {response.status}: {said[:200]!r}")
+            return _numbers(said)
+
+    async def stop(self) -> None:
+        """Client and server with all its processes."""
+        await self._session.close()
+        await asyncio.to_thread(_end, self._server)
+        self._log.close()
+
+    def _last_line(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it wrote nothing"
+
+
+def window_batch(values: np.ndarray) -> WindowBatch:
+    """``values`` as the gateway hands them over."""
+    end = np.datetime64("2026-01-05T07:00:00", "us") + np.arange(len(values)) * np.timedelta64(1, "s")
+    names = tuple(f"M{i}" for i in range(len(values)))
+    return WindowBatch(names, task.TAGS, values, np.ones(values.shape, np.bool_), end, 0.1)
+
+
+def _request(values: np.ndarray) -> Request:
+    good = np.ones(values.shape, np.bool_)
+    end_us = 1_767_596_400_000_000
+    return Request(0, task.NAME, "M0", end_us, end_us + 30_000_000, task.TAGS, 0.1, values, good, {}, {}, 1.0, "period")
+
+
+def _with_id(request: Request, number: int) -> Request:
+    return Request(
+        number, request.task, f"M{number % 1000}", request.end_us + number, request.deadline_us + number, request.tags,
+        request.period_s, request.values, request.good, {}, {}, 1.0, "period",
+    )  # fmt: skip
+
+
+def as_bytes(values: np.ndarray) -> bytes:
+    """The tensor as it is."""
+    return values.tobytes()
+
+
+def as_json(values: np.ndarray) -> bytes:
+    """The tensor in base64 in JSON, the one form LitServe hands to ``decode_request`` without a schema."""
+    return b'{"b":"' + base64.b64encode(values.tobytes()) + b'"}'
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode()
+
+
+def _numbers(said: bytes) -> np.ndarray:
+    return np.frombuffer(said, np.float32).reshape(-1, 24)
+
+
+def _deadline() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=DEADLINE_S)
+
+
+def _python_path() -> str:
+    return os.pathsep.join([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
+
+
+def _spawn(args: list[str], env: Mapping[str, str], log: object = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own servers
+        args,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=log,  # type: ignore[arg-type]  # an open file or DEVNULL
+        stderr=subprocess.STDOUT,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End a server and every process it started."""
+    try:
+        rows = [*psutil.Process(server.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        rows = []
+    if server.poll() is None:
+        server.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(rows, 8)
+    for row in alive:
+        row.kill()
+    try:
+        server.wait(5)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _free_port() -> int:
+    import socket  # noqa: PLC0415
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
