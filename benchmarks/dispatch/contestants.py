@@ -144,7 +144,9 @@ class Lineside:
             self._sending.add(sending)
             sending.add_done_callback(self._sending.discard)
         due = self._batcher.next_due_s()
-        if due is not None and (self._timer is None or self._timer.cancelled() or self._timer.when() < time.monotonic()):
+        if due is not None and (
+            self._timer is None or self._timer.cancelled() or self._timer.when() < time.monotonic()
+        ):
             self._timer = asyncio.get_running_loop().call_at(due, self._look)
 
     async def _send(self, batch: WindowBatch, ids: list[int]) -> None:

@@ -31,7 +31,10 @@ class BenchTask(TaskPlugin[TaskConfig]):
 
     def outputs(self) -> Outputs:
         """A flag and its score."""
-        fields = (OutputField("flag", DataType.BOOLEAN, "score above 0"), OutputField("score", DataType.DOUBLE, "score"))
+        fields = (
+            OutputField("flag", DataType.BOOLEAN, "score above 0"),
+            OutputField("score", DataType.DOUBLE, "score"),
+        )
         return Outputs(Kind.MAINTENANCE, fields, flag="flag")
 
     def load(self, model: ModelData | None, device: str) -> None:  # noqa: ARG002 - the weights come from a seed

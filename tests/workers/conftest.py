@@ -150,6 +150,11 @@ def broker_at(unused_tcp_port_factory: Callable[[], int]) -> Iterator[EmbeddedBr
         yield b
 
 
+def python_path(site: Path) -> str:
+    """``site`` before what this process was given."""
+    return os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 class Worker:
     """A real worker process: ``python -m lineside_workers serve``."""
 
@@ -183,7 +188,8 @@ def start_worker(broker: EmbeddedBroker, tiny_site: Path, tmp_path: Path) -> Ite
     def start(*, wait: bool = True, **env: str) -> Worker:
         settings = {"LINESIDE_BROKER_URL": broker.url, "LINESIDE_TASKS": "tiny", "OMP_NUM_THREADS": "1"}
         worker = Worker(
-            {**os.environ, "PYTHONPATH": str(tiny_site), **settings, **env}, tmp_path / f"worker{len(started)}.log"
+            {**os.environ, "PYTHONPATH": python_path(tiny_site), **settings, **env},
+            tmp_path / f"worker{len(started)}.log",
         )
         started.append(worker)
         if wait:

@@ -10,7 +10,9 @@ from redis import Redis
 from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_plugins import WindowBatch, meeting
 from lineside_plugins.wire import BatchResult, Status, encode_batch, sign, verify
+from lineside_workers.counter import Counter
 from lineside_workers.desk import MAX_ATTEMPTS, Desk
+from lineside_workers.line import Line
 
 KEY = b"secret"
 
@@ -40,12 +42,26 @@ def host() -> Recorder:
 
 
 @pytest.fixture
-def desk(redis: Redis, host: Recorder) -> Desk:
-    return Desk(redis, host, "w@h")
+def counter(broker: EmbeddedBroker) -> Iterator[Callable[[], Counter]]:
+    """Makes the broker's side of a worker of its own."""
+    lines: list[Line] = []
+
+    def make() -> Counter:
+        lines.append(Line(broker.url))
+        return Counter(lines[-1])
+
+    yield make
+    for line in lines:
+        line.close()
 
 
 @pytest.fixture
-def claim(redis: Redis, make_batch) -> Callable[..., tuple[str, str, dict[str, object]]]:
+def desk(counter: Callable[[], Counter], host: Recorder) -> Desk:
+    return Desk(counter(), host, "w@h")
+
+
+@pytest.fixture
+def claim(redis: Redis, make_batch) -> Callable[..., tuple[str, dict[str, object]]]:
     """Puts a batch beside a request; the arguments of its Celery message."""
 
     def put(request_id: str = "r1", deadline_s: float = 30.0, key: bytes = b"", **change: object):
@@ -55,7 +71,7 @@ def claim(redis: Redis, make_batch) -> Callable[..., tuple[str, str, dict[str, o
         if key:
             meta["hmac"] = sign(key, meta, body)
         redis.set(meeting.claim_key(request_id), body, ex=60)
-        return meeting.claim_key(request_id), "tiny", {**meta, **change}
+        return "tiny", {**meta, **change}
 
     return put
 
@@ -78,10 +94,12 @@ def test_a_request_is_answered_once_and_its_claim_removed(desk: Desk, host: Reco
     assert not redis.exists(meeting.claim_key("r1"))
 
 
-def test_two_workers_with_the_same_request_give_one_answer(desk: Desk, host: Recorder, redis: Redis, claim) -> None:
+def test_two_workers_with_the_same_request_give_one_answer(
+    desk: Desk, counter: Callable[[], Counter], host: Recorder, redis: Redis, claim
+) -> None:
     """A batch that outlasts its visibility timeout runs twice, but the first answer is the only one."""
     request = claim()
-    other = Desk(redis, Recorder(), "other@h")
+    other = Desk(counter(), Recorder(), "other@h")
     host.meanwhile = lambda: other.handle(*request)
     assert desk.handle(*request) is None
     assert [a["meta"]["worker"] for a in answers(redis)] == ["other@h"]
@@ -113,9 +131,11 @@ def test_damaged_bytes_are_an_answer_not_a_crash(desk: Desk, redis: Redis, claim
 
 
 @pytest.mark.parametrize("change", [{}, {"deadline": 9e9}, {"config": {"limit": 2}}, {"hmac": None}])
-def test_only_requests_signed_with_the_key_run(redis: Redis, host: Recorder, claim, change: dict[str, object]) -> None:
+def test_only_requests_signed_with_the_key_run(
+    counter: Callable[[], Counter], redis: Redis, host: Recorder, claim, change: dict[str, object]
+) -> None:
     """Deadline, configuration and tensor are covered; the answer is signed too."""
-    desk = Desk(redis, host, "w@h", KEY)
+    desk = Desk(counter(), host, "w@h", KEY)
     status = desk.handle(*claim(key=KEY, **change))
     assert status is (Status.FAILED if change else Status.ANSWERED)
     assert len(host.asked) == (0 if change else 1)

@@ -108,7 +108,12 @@ def test_a_worker_ends_with_its_killed_parent(broker: EmbeddedBroker, tiny_site:
     """SIGKILL to whoever started it leaves no worker behind."""
     arguments = [sys.executable, "-m", "lineside_workers", "serve", "--device", "cpu", "--die-with-parent"]
     code = f"import subprocess, time; subprocess.Popen({arguments!r}); time.sleep(60)"
-    env = {**os.environ, "PYTHONPATH": str(tiny_site), "LINESIDE_BROKER_URL": broker.url, "LINESIDE_TASKS": "tiny"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tiny_site), os.environ.get("PYTHONPATH", "")]),
+        "LINESIDE_BROKER_URL": broker.url,
+        "LINESIDE_TASKS": "tiny",
+    }
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env) as parent:
         assert parent.stdout is not None
         assert json.loads(parent.stdout.readline())["ready"]

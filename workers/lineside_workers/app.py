@@ -44,6 +44,8 @@ def build(settings: WorkerSettings) -> Celery:
             "unacked_mutex_expire": 5,
             # Queues in the order given: the task with the shortest deadline first.
             "queue_order_strategy": "priority",
+            # One list per queue instead of four: urgency is a matter of queues here, not of messages.
+            "priority_steps": [0],
             "socket_keepalive": True,
         },
     )

@@ -6,17 +6,17 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from lineside_plugins import registry
 from lineside_plugins.contract import TaskPlugin
-from lineside_plugins.enforcement import RefusedError, check_advice, check_batch, quality
+from lineside_plugins.enforcement import AdviceCheck, RefusedError, check_batch, quality
 from lineside_plugins.synthetic import synthetic_batch
-from lineside_plugins.types import Advice, ContractError, Recommendation, WindowBatch
+from lineside_plugins.types import Advice, ContractError, FloatArray, Recommendation, TimeArray, WindowBatch
 from lineside_plugins.wire import BatchResult, Refusal, Status
 from lineside_workers import device as devices
 from lineside_workers.errors import WorkerError
@@ -58,6 +58,8 @@ class Runner:
         self._plugin: TaskPlugin[Any] = registry.create(task_name, config)
         self._inputs = self._plugin.inputs()
         self._outputs = self._plugin.outputs()
+        self._check = AdviceCheck(self._outputs)
+        self._lasts = timedelta(seconds=self._inputs.deadline_s)
         self._loaded = False
 
     @property
@@ -105,18 +107,19 @@ class Runner:
         started = time.perf_counter()
         try:
             check_batch(batch, self._inputs)
-            rows, refused = self._usable(batch)
+            share = quality(batch, self._inputs)
+            rows, refused = self._usable(batch, share)
             said = self._recommend(batch if len(rows) == len(batch) else batch.select(rows), rows, refused)
         except ContractError as e:
             self.counts["failed"] += len(batch)
             return BatchResult(Status.FAILED, error=f"task '{self.task_name}': {e}")
         entries: list[Recommendation | None] = [None] * len(batch)
-        share = quality(batch, self._inputs)
+        ends, shares = _iso_times(batch.end), share.tolist()
         for row, advice in said.items():
             if advice is None:
                 continue
             try:
-                entries[row] = self._stamp(batch, row, check_advice(advice, self._outputs), float(share[row]))
+                entries[row] = self._stamp(batch.equipment_ids[row], ends[row], self._check(advice), shares[row])
             except RefusedError as e:
                 refused[row] = str(e)
         self._count(len(batch), entries, refused)
@@ -133,16 +136,14 @@ class Runner:
             self._loaded = False
             self._plugin.close()
 
-    def _usable(self, batch: WindowBatch) -> tuple[list[int], dict[int, str]]:
+    def _usable(self, batch: WindowBatch, share: FloatArray) -> tuple[list[int], dict[int, str]]:
         """Windows good enough for the task, and why the others are not; the task never sees those."""
         need = 0.0 if self._inputs.window is None else self._inputs.window.min_good
-        share = quality(batch, self._inputs)
-        refused = {
-            int(i): f"only {share[i]:.0%} of the window is Good; it needs {need:.0%}"
-            for i in np.flatnonzero(share < need)
-        }
-        for i in np.flatnonzero(np.isnat(batch.end)):
-            refused[int(i)] = "the window has no end time"
+        poor, timeless = np.flatnonzero(share < need), np.flatnonzero(np.isnat(batch.end))
+        refused = {int(i): f"only {share[i]:.0%} of the window is Good; it needs {need:.0%}" for i in poor}
+        refused |= {int(i): "the window has no end time" for i in timeless}
+        if not refused:
+            return list(range(len(batch))), refused
         return [i for i in range(len(batch)) if i not in refused], refused
 
     def _recommend(self, batch: WindowBatch, rows: list[int], refused: dict[int, str]) -> dict[int, Advice | None]:
@@ -173,12 +174,10 @@ class Runner:
             raise ContractError(f"recommend returned {len(answer)} entries for {len(batch)} windows")
         return answer
 
-    def _stamp(self, batch: WindowBatch, row: int, advice: Advice, share: float) -> Recommendation:
-        end = cast("datetime", batch.end[row].astype(object)).replace(tzinfo=UTC)
-        equipment = batch.equipment_ids[row]
-        lasts = self._inputs.deadline_s if advice.valid_for_s is None else float(advice.valid_for_s)
-        model = f"{self.model_name}:{self.model_version}"
-        return Recommendation(
+    def _stamp(self, equipment: str, end: str, advice: Advice, share: float) -> Recommendation:
+        window_end = datetime.fromisoformat(end)
+        lasts = self._lasts if advice.valid_for_s is None else timedelta(seconds=float(advice.valid_for_s))
+        return Recommendation.of(
             task=self.task_name,
             kind=self._outputs.kind,
             equipment_id=equipment,
@@ -186,11 +185,11 @@ class Runner:
             confidence=advice.confidence,
             interval=advice.interval,
             reasons=advice.reasons,
-            window_end=end,
-            valid_until=end + timedelta(seconds=lasts),
+            window_end=window_end,
+            valid_until=window_end + lasts,
             model=self.model_name,
             model_version=self.model_version,
-            key=f"{self.task_name}|{model}|{equipment}|{end.isoformat()}",
+            key=f"{self.task_name}|{self.model_name}:{self.model_version}|{equipment}|{end}",
             quality=share,
         )
 
@@ -207,6 +206,11 @@ class Runner:
             except Exception as e:  # noqa: BLE001  # supervision point: a cold start costs time, not correctness
                 logger.warning("warm-up failed task=%s windows=%d error=%s", self.task_name, size, _sentence(e))
                 return
+
+
+def _iso_times(end: TimeArray) -> list[str]:
+    """Each time as ``datetime.isoformat`` writes it in UTC; all at once, in a tenth of the time."""
+    return [f"{t.removesuffix('.000000')}+00:00" for t in np.datetime_as_string(end).tolist()]
 
 
 def _distribution_version(task: str) -> str:

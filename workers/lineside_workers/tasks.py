@@ -15,12 +15,14 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from lineside_plugins import meeting
-from lineside_workers import process
+from lineside_workers import deliveries, process
 from lineside_workers.app import app
+from lineside_workers.counter import Counter
 from lineside_workers.desk import Desk
 from lineside_workers.errors import WorkerError
 from lineside_workers.heartbeat import Heartbeat
 from lineside_workers.host import Host
+from lineside_workers.line import Line
 from lineside_workers.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -41,9 +43,9 @@ _process: list[_Process] = []
 
 
 @app.task(name=meeting.CELERY_TASK, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery ships no types
-def recommend(claim_key: str, task: str, meta: dict[str, Any]) -> None:
+def recommend(_claim_key: str, task: str, meta: dict[str, Any]) -> None:
     """Answer one request; whatever goes wrong with it is part of the answer."""
-    _process[0].desk.handle(claim_key, task, meta)
+    _process[0].desk.handle(task, meta)
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]  # Celery ships no types
@@ -63,7 +65,9 @@ def open_process(sender: Any, **_: object) -> None:
     sender.app.amqp.queues.select([meeting.queue(t) for t in served])
     retry = Retry(ExponentialBackoff(cap=2.0, base=0.05), 12)  # about 15 s: a broker that restarts is back by then
     redis = Redis.from_url(settings.broker_url, protocol=2, retry=retry, socket_connect_timeout=2)
-    desk = Desk(redis, host, sender.hostname, settings.hmac_key)
+    counter = Counter(Line(settings.broker_url))
+    deliveries.install(counter)
+    desk = Desk(counter, host, sender.hostname, settings.hmac_key)
     _process[:] = [_Process(host, desk, Heartbeat(redis, sender.hostname, host.describe))]
 
 

@@ -21,6 +21,7 @@ from lineside_gateway.dispatch.connection import (
     without_password,
 )
 from lineside_gateway.dispatch.errors import BrokerError
+from lineside_gateway.dispatch.line import Line
 from lineside_gateway.dispatch.producer import Request, RequestProducer
 from lineside_gateway.dispatch.results import ResultReader
 from lineside_plugins import meeting
@@ -84,9 +85,9 @@ class CeleryDispatcher:
         self.counts: Counter[str] = Counter()
         self._url = url
         self._redis = connect(url)
-        self._blocking = connect(url)
+        self._requests, self._answers = Line(self._redis), Line(self._redis)
         self._producer = RequestProducer(gateway_id, hmac_key)
-        self._reader = ResultReader(self._blocking, gateway_id, self._handle, self._resend_lost, hmac_key)
+        self._reader = ResultReader(self._answers, gateway_id, self._handle, self._resend_lost, hmac_key)
         self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(max_in_flight))
         self._pending: dict[str, _Pending] = {}
         self._on_late = on_late
@@ -101,8 +102,9 @@ class CeleryDispatcher:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        await self._requests.close()
+        await self._answers.close()
         await self._redis.aclose()
-        await self._blocking.aclose()
 
     @property
     def connected(self) -> bool:
@@ -172,7 +174,7 @@ class CeleryDispatcher:
         while True:
             try:
                 async with asyncio.timeout(IO_TIMEOUT_S):
-                    await self._producer.send(self._redis, pending.request)
+                    await self._producer.send(self._requests, pending.request)
             except LOSSES:
                 self.counts["retries"] += 1
                 await asyncio.sleep(wait)
@@ -201,7 +203,7 @@ class CeleryDispatcher:
         for pending in [p for p in self._pending.values() if p.sent and not p.answer.done()]:
             if not await self._redis.exists(meeting.claim_key(pending.request.id)):
                 self.counts["resent"] += 1
-                await self._producer.send(self._redis, pending.request)
+                await self._producer.send(self._requests, pending.request)
 
     def _why_expired(self, task: str, pending: _Pending | None) -> str:
         if not self.connected:

@@ -7,16 +7,14 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.exceptions import ResponseError
 
 from lineside_gateway.dispatch.connection import FIRST_WAIT_S, IO_TIMEOUT_S, LONGEST_WAIT_S, LOSSES
+from lineside_gateway.dispatch.line import Command, Line
 from lineside_plugins import meeting
 from lineside_plugins.wire import BatchResult, WireError, decode_result, verify
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 logger = logging.getLogger(__name__)
 
@@ -27,20 +25,21 @@ _BLOCK_MS = 1000  # well below IO_TIMEOUT_S
 
 @dataclass(slots=True)
 class ResultReader:
-    """Hands each answer to ``handle`` once it is verified, and acknowledges it afterwards.
+    """Hands each answer to ``handle`` once it is verified, and acknowledges it with the next read.
 
     ``handle`` gets the request's id and its result. What a former process of this gateway read but did not
     acknowledge comes first. ``on_reconnect`` runs when a lost broker is back and its answers have been read.
     ``counts``: read, malformed, losses.
     """
 
-    redis: Redis
+    line: Line
     gateway_id: str
     handle: Callable[[str, BatchResult], Awaitable[None]]
     on_reconnect: Callable[[], Awaitable[None]]
     hmac_key: bytes = b""
     counts: Counter[str] = field(default_factory=Counter)
     connected: bool = False
+    _done: list[bytes] = field(default_factory=list)
 
     async def run(self) -> None:
         """Read until cancelled; a lost broker is tried again with a growing wait."""
@@ -49,7 +48,7 @@ class ResultReader:
             try:
                 await self._open()
                 wait = FIRST_WAIT_S
-                await self._read("0")
+                await self._read_again()
                 if lost:
                     await self._read(">", block_ms=1)
                     await self.on_reconnect()
@@ -72,31 +71,38 @@ class ResultReader:
     async def _open(self) -> None:
         try:
             async with asyncio.timeout(IO_TIMEOUT_S):
-                await self.redis.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
+                await self.line.ask([("XGROUP", "CREATE", self._stream, GROUP, "0", "MKSTREAM")])
         except ResponseError as e:
             if "BUSYGROUP" not in str(e):
                 raise
         self.connected = True
 
-    async def _read(self, start: str, block_ms: int = _BLOCK_MS) -> None:
-        """One page of new messages (">"), or all that this gateway has read before and not acknowledged ("0")."""
-        while True:
-            async with asyncio.timeout(IO_TIMEOUT_S):
-                streams: Any = await self.redis.xreadgroup(
-                    GROUP, self.gateway_id, {self._stream: start}, count=_READ_COUNT, block=block_ms
-                )
-            messages: list[tuple[bytes, dict[bytes, bytes] | None]] = streams[0][1] if streams else []
-            done = [number for number, fields in messages if await self._deliver(fields)]
-            if done:
-                async with asyncio.timeout(IO_TIMEOUT_S), self.redis.pipeline(transaction=False) as pipe:
-                    pipe.xack(self._stream, GROUP, *done)
-                    pipe.xdel(self._stream, *done)
-                    await pipe.execute()
-            if start == ">" or not done:
-                return
+    async def _read_again(self) -> None:
+        """All that this gateway has read before and not acknowledged."""
+        while await self._read("0") and self._done:
+            pass
 
-    async def _deliver(self, fields: dict[bytes, bytes] | None) -> bool:
-        fields = fields or {}  # nil for an entry that MAXLEN trimmed before it was acknowledged
+    async def _read(self, start: str, block_ms: int = _BLOCK_MS) -> bool:
+        """One page, after the acknowledgement of the page before; whether there was any."""
+        commands: list[Command] = []
+        done = self._done
+        if done:
+            commands = [("XACK", self._stream, GROUP, *done), ("XDEL", self._stream, *done)]
+        read: Command = ("XREADGROUP", "GROUP", GROUP, self.gateway_id, "COUNT", _READ_COUNT, "BLOCK", block_ms,
+                         "STREAMS", self._stream, start)  # fmt: skip
+        async with asyncio.timeout(IO_TIMEOUT_S):
+            replies = await self.line.ask([*commands, read])
+        self._done = []
+        streams: Any = replies[-1]
+        messages: list[tuple[bytes, list[bytes] | None]] = streams[0][1] if streams else []
+        for number, fields in messages:
+            if await self._deliver(fields):
+                self._done.append(number)
+        return bool(messages)
+
+    async def _deliver(self, pairs: list[bytes] | None) -> bool:
+        # nil for an entry that MAXLEN trimmed before it was acknowledged
+        fields = {} if pairs is None else dict(zip(pairs[::2], pairs[1::2], strict=True))
         self.counts["read"] += 1
         request_id, body = fields.get(b"id", b"").decode(errors="replace"), fields.get(b"body", b"")
         try:
