@@ -6,7 +6,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults check format docs constraints train evaluate bench-server bench-models clean
+.PHONY: help install demo test test-faults check format docs constraints train evaluate bench-server bench-models bench-dispatch clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ bench-server: .venv/.runtime  ## CPU per subscribed write and latency of the hos
 
 bench-models: .venv/.runtime  ## Models on public data beside trees; ARGS="--only cmapss,ai4i --seeds 5", needs LINESIDE_DATA
 	@$(BIN)/python -m benchmarks.models $(ARGS)
+
+bench-dispatch: .venv/.dev  ## Lineside beside the bare forward pass and other model servers: CPU, throughput, latency
+	@$(BIN)/python -m benchmarks.dispatch $(ARGS)
 
 constraints: .venv/.dev  ## Write the versions of .venv to constraints.txt
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > .constraints.new

@@ -65,7 +65,8 @@ async def reply(redis: Redis, meta: dict[str, object], result: BatchResult, key:
 
 
 async def test_the_message_is_celerys_own_and_the_batch_lies_beside_it(broker: EmbeddedBroker) -> None:
-    """Celery can decode it, it expires at the deadline, and the claim has a TTL."""
+    """It has the headers that Celery itself writes, Celery can decode it, and the claim has a TTL."""
+    from celery import Celery
     from kombu import Connection
 
     async with Redis.from_url(broker.url) as redis:
@@ -80,7 +81,10 @@ async def test_the_message_is_celerys_own_and_the_batch_lies_beside_it(broker: E
         message = queue.get(timeout=5)
         args, kwargs, _ = message.decode()
         assert message.headers["task"] == meeting.CELERY_TASK
-        assert message.headers["expires"] is not None
+        own = Celery(set_as_current=False).amqp.as_task_v2(request.id, meeting.CELERY_TASK, origin="gateway@gw")
+        written = {k: v for k, v in message.headers.items() if k not in {"argsrepr", "ignore_result"}}
+        assert written == {k: v for k, v in own.headers.items() if k in written}
+        assert {k: v for k, v in own.headers.items() if v and k not in written} == {"argsrepr": "()"}
         assert (args[1], args[2]["config"], args[2]["reply"], kwargs) == (
             "tiny",
             {"limit": 1},

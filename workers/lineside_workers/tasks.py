@@ -15,7 +15,8 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from lineside_plugins import meeting
-from lineside_workers import deliveries, process
+from lineside_plugins.memory import keep_freed_memory
+from lineside_workers import deliveries
 from lineside_workers.app import app
 from lineside_workers.counter import Counter
 from lineside_workers.desk import Desk
@@ -53,7 +54,7 @@ def open_process(sender: Any, **_: object) -> None:
     """Load all models and choose the queues. Ends the process with code 2 and one sentence if nothing can be served."""
     try:
         settings = WorkerSettings.from_env()
-        process.keep_freed_memory()
+        keep_freed_memory()
         host = Host(settings)
         served = host.load()
     except WorkerError as e:

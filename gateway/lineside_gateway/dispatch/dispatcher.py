@@ -25,6 +25,7 @@ from lineside_gateway.dispatch.line import Line
 from lineside_gateway.dispatch.producer import Request, RequestProducer
 from lineside_gateway.dispatch.results import ResultReader
 from lineside_plugins import meeting
+from lineside_plugins.memory import keep_freed_memory
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status
 
@@ -94,6 +95,7 @@ class CeleryDispatcher:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> CeleryDispatcher:
+        keep_freed_memory()
         self._task = asyncio.create_task(self._reader.run(), name="results")
         return self
 

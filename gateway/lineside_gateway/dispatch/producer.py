@@ -69,7 +69,7 @@ class RequestProducer:
             id=request_id,
             task=task,
             queue=meeting.queue(task),
-            message=self._message(request_id, task, meta, deadline),
+            message=self._message(request_id, task, meta),
             claim=claim,
             ttl_s=max(1, int(deadline.timestamp() - now)) + _CLAIM_SLACK_S,
         )
@@ -90,7 +90,8 @@ class RequestProducer:
             pipe.lrem(request.queue, -1, request.message)  # type: ignore[arg-type]  # bytes go as they are
             await pipe.execute()
 
-    def _message(self, request_id: str, task: str, meta: Mapping[str, object], deadline: datetime) -> bytes:
+    def _message(self, request_id: str, task: str, meta: Mapping[str, object]) -> bytes:
+        """Without Celery's ``expires``: a worker looks at the deadline itself, and says so in an answer."""
         key = meeting.claim_key(request_id)
         body = to_json(((key, task, meta), {}, _ALONE))
         return to_json(
@@ -107,7 +108,6 @@ class RequestProducer:
                     "group": None,
                     "retries": 0,
                     "eta": None,
-                    "expires": deadline.isoformat(),
                     "timelimit": (None, None),
                     "argsrepr": f"('{key}',)",  # Celery's own would spell out the whole configuration for its log
                     "kwargsrepr": "{}",
