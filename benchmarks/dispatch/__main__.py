@@ -11,10 +11,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.dispatch.contestants import Bare, Contestant, HttpPeer, Lineside, TaskPerRequest, as_bytes, as_json
+from benchmarks.dispatch.contestants import Bare, Contestant, Lineside, TaskPerRequest
 from benchmarks.dispatch.environments import PEERS, EnvironmentMissingError, python_of
 from benchmarks.dispatch.measure import closed_loop, open_loop
 from benchmarks.dispatch.model import WINDOWS
+from benchmarks.dispatch.peers import HttpPeer, as_bytes, as_json
 
 IN_FLIGHT = 3
 BATCHES, SINGLES = 240, 1500

@@ -9,24 +9,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-import aiohttp
 import numpy as np
 import psutil
-from celery import Celery
-
 from benchmarks.dispatch import task
 from benchmarks.dispatch.model import Forward, windows
+from benchmarks.dispatch.peers import KEEP_FREED_MEMORY, ROOT, START_WITHIN_S, end, numbers, spawn
+from celery import Celery
+
 from lineside_gateway import processes
 from lineside_gateway.batching import MicroBatcher
 from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker
@@ -34,16 +31,7 @@ from lineside_gateway.ingest import Request
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import Status
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-START_WITHIN_S = 90
 DEADLINE_S = 30.0
-# Every server process gets them: without, glibc returns batch-sized blocks to the kernel after each batch.
-KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    "MALLOC_TOP_PAD_": str(32 << 20),
-}
 _CELERY_THREADS = 16
 
 
@@ -178,7 +166,7 @@ class TaskPerRequest:
         env = {"BENCH_BROKER": self._broker.url, "PYTHONPATH": _python_path(), **KEEP_FREED_MEMORY}
         args = ["-m", "celery", "-A", "benchmarks.dispatch.servers.celery_server", "worker", "--pool", "solo",
                 "--loglevel", "ERROR", "--without-mingle", "--without-gossip"]  # fmt: skip
-        self._server = _spawn([sys.executable, *args], env)
+        self._server = spawn([sys.executable, *args], env)
         self._app = Celery("bench", broker=self._broker.url, backend=self._broker.url, set_as_current=False)
         self._pool = ThreadPoolExecutor(_CELERY_THREADS)
         self._one, self._many = (_base64(windows(n)) for n in (1, 32))
@@ -187,7 +175,7 @@ class TaskPerRequest:
 
     def _call(self, body: str) -> None:
         answer = self._app.send_task("bench.infer", (body,)).get(timeout=START_WITHIN_S, interval=0.001)
-        _numbers(base64.b64decode(answer))
+        numbers(base64.b64decode(answer))
 
     async def batch(self) -> None:
         """All 32 windows in one task."""
@@ -201,71 +189,8 @@ class TaskPerRequest:
         """Client, worker, broker."""
         self._pool.shutdown()
         self._app.close()
-        _end(self._server)
+        end(self._server)
         self._broker.stop()
-
-
-class HttpPeer:
-    """A model server of another make in an environment of its own, asked over HTTP from this process."""
-
-    processes: tuple[psutil.Process, ...] = ()
-
-    def __init__(self, name: str, python: Path, server: str, path: str, body: Callable[[np.ndarray], bytes]) -> None:
-        self.name = name
-        self._python, self._server_file, self._path, self._body = python, server, path, body
-
-    async def start(self) -> None:
-        """Start the server and ask until it answers.
-
-        Raises:
-            RuntimeError: It ended or stayed silent; the message holds its last line.
-        """
-        port = _free_port()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
-        env = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **KEEP_FREED_MEMORY}
-        self._server = _spawn([str(self._python), str(HERE / "servers" / self._server_file), str(port)], env, self._log)
-        self.processes = (psutil.Process(self._server.pid),)
-        self._url = f"http://127.0.0.1:{port}{self._path}"
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256))
-        self._many, self._one = self._body(windows()), self._body(windows(1))
-        until = time.monotonic() + START_WITHIN_S
-        while True:
-            try:
-                await self.single()
-                break
-            except (aiohttp.ClientError, OSError, RuntimeError) as e:
-                if time.monotonic() > until or self._server.poll() is not None:
-                    raise RuntimeError(f"{self.name} does not answer: {e}; {self._last_line()}") from e
-                await asyncio.sleep(0.2)
-        scores = await self._ask(self._many)
-        np.testing.assert_allclose(scores, Forward()(windows()), rtol=1e-4, atol=1e-5)
-
-    async def batch(self) -> None:
-        """One POST of 32 windows."""
-        await self._ask(self._many)
-
-    async def single(self) -> None:
-        """One POST of one window."""
-        await self._ask(self._one)
-
-    async def _ask(self, body: bytes) -> np.ndarray:
-        headers = {"content-type": "application/json" if body[:1] == b"{" else "application/octet-stream"}
-        async with self._session.post(self._url, data=body, headers=headers) as response:
-            said = await response.read()
-            if response.status != 200:
-                raise RuntimeError(f"status {response.status}: {said[:200]!r}")
-            return _numbers(said)
-
-    async def stop(self) -> None:
-        """Client and server with all its processes."""
-        await self._session.close()
-        await asyncio.to_thread(_end, self._server)
-        self._log.close()
-
-    def _last_line(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it wrote nothing"
 
 
 def window_batch(values: np.ndarray) -> WindowBatch:
@@ -288,22 +213,8 @@ def _with_id(request: Request, number: int) -> Request:
     )  # fmt: skip
 
 
-def as_bytes(values: np.ndarray) -> bytes:
-    """The tensor as it is."""
-    return values.tobytes()
-
-
-def as_json(values: np.ndarray) -> bytes:
-    """The tensor in base64 in JSON, the one form LitServe hands to ``decode_request`` without a schema."""
-    return b'{"b":"' + base64.b64encode(values.tobytes()) + b'"}'
-
-
 def _base64(values: np.ndarray) -> str:
     return base64.b64encode(values.tobytes()).decode()
-
-
-def _numbers(said: bytes) -> np.ndarray:
-    return np.frombuffer(said, np.float32).reshape(-1, 24)
 
 
 def _deadline() -> datetime:
@@ -312,41 +223,3 @@ def _deadline() -> datetime:
 
 def _python_path() -> str:
     return os.pathsep.join([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
-
-
-def _spawn(args: list[str], env: Mapping[str, str], log: object = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own servers
-        args,
-        env={**os.environ, **env},
-        stdin=subprocess.DEVNULL,
-        stdout=log,  # type: ignore[arg-type]  # an open file or DEVNULL
-        stderr=subprocess.STDOUT,
-        cwd=ROOT,
-        start_new_session=True,
-    )
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    """End a server and every process it started."""
-    try:
-        rows = [*psutil.Process(server.pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        rows = []
-    if server.poll() is None:
-        server.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs(rows, 8)
-    for row in alive:
-        row.kill()
-    try:
-        server.wait(5)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-
-
-def _free_port() -> int:
-    import socket  # noqa: PLC0415
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])

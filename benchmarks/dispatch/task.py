@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lineside_plugins import (
-    Advice, Channel, DataType, Inputs, Kind, OutputField, Outputs, TaskConfig, TaskPlugin, Trigger, WindowBatch,
+    Advice,
+    Channel,
+    DataType,
+    Inputs,
+    Kind,
+    OutputField,
+    Outputs,
+    TaskConfig,
+    TaskPlugin,
+    Trigger,
+    WindowBatch,
     WindowSpec,
 )  # fmt: skip
 from lineside_plugins.types import ModelData

@@ -15,8 +15,9 @@ from lineside_workers.counter import Counter
 
 def install(counter: Counter) -> None:
     """Let the channels of this process, from now on, account for requests at ``counter``."""
+    base: Any = kombu_redis.Channel.QoS  # the repaired one where that is installed
 
-    class RequestQoS(kombu_redis.Channel.QoS):  # type: ignore[name-defined,misc]  # the repaired one where installed
+    class RequestQoS(base):  # type: ignore[misc]  # the base is chosen at run time
         """kombu's QoS; for messages of other tasks it does what it always does."""
 
         def append(self, message: Any, delivery_tag: str) -> None:

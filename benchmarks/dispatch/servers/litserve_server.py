@@ -7,9 +7,8 @@ import sys
 
 import litserve
 import numpy as np
-from fastapi import Response
-
 from benchmarks.dispatch.model import SAMPLES, TAGS, Forward
+from fastapi import Response
 
 
 class Model(litserve.LitAPI):

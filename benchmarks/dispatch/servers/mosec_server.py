@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from mosec import Server, Worker
-
 from benchmarks.dispatch.model import SAMPLES, TAGS, Forward
+from mosec import Server, Worker
 
 
 class Model(Worker):

@@ -26,7 +26,7 @@ class Line:
 
     def __init__(self, redis: Redis) -> None:
         """``redis`` says where the broker is and how to speak to it; its pool is not used."""
-        self._connection: Any = redis.connection_pool.make_connection()
+        self._connection: Any = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
         self._pack = PythonRespSerializer(_LARGE_BYTES, _encode).pack
         self._turn = asyncio.Lock()
 
@@ -40,7 +40,7 @@ class Line:
         chunks: list[bytes] = []
         count = 0
         for command in commands:
-            chunks += self._pack(*command)
+            chunks += self._pack(*command)  # type: ignore[no-untyped-call]  # redis-py
             count += 1
         async with self._turn:
             try:

@@ -1,0 +1,144 @@
+"""Server processes of the benchmark: started, ended with all they have started, and asked over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+import psutil
+from benchmarks.dispatch.model import Forward, windows
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+START_WITHIN_S = 90
+# Every server process gets them: without, glibc returns batch-sized blocks to the kernel after each batch.
+KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_TOP_PAD_": str(32 << 20),
+}
+
+
+class HttpPeer:
+    """A model server of another make in an environment of its own, asked over HTTP from this process."""
+
+    processes: tuple[psutil.Process, ...] = ()
+
+    def __init__(self, name: str, python: Path, server: str, path: str, body: Callable[[np.ndarray], bytes]) -> None:
+        self.name = name
+        self._python, self._server_file, self._path, self._body = python, server, path, body
+
+    async def start(self) -> None:
+        """Start the server and ask until it answers.
+
+        Raises:
+            RuntimeError: It ended or stayed silent; the message holds its last line.
+        """
+        port = _free_port()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+        env = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **KEEP_FREED_MEMORY}
+        self._server = spawn([str(self._python), str(HERE / "servers" / self._server_file), str(port)], env, self._log)
+        self.processes = (psutil.Process(self._server.pid),)
+        self._url = f"http://127.0.0.1:{port}{self._path}"
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256))
+        self._many, self._one = self._body(windows()), self._body(windows(1))
+        until = time.monotonic() + START_WITHIN_S
+        while True:
+            try:
+                await self.single()
+                break
+            except (aiohttp.ClientError, OSError, RuntimeError) as e:
+                if time.monotonic() > until or self._server.poll() is not None:
+                    raise RuntimeError(f"{self.name} does not answer: {e}; {self._last_line()}") from e
+                await asyncio.sleep(0.2)
+        scores = await self._ask(self._many)
+        np.testing.assert_allclose(scores, Forward()(windows()), rtol=1e-4, atol=1e-5)
+
+    async def batch(self) -> None:
+        """One POST of 32 windows."""
+        await self._ask(self._many)
+
+    async def single(self) -> None:
+        """One POST of one window."""
+        await self._ask(self._one)
+
+    async def _ask(self, body: bytes) -> np.ndarray:
+        headers = {"content-type": "application/json" if body[:1] == b"{" else "application/octet-stream"}
+        async with self._session.post(self._url, data=body, headers=headers) as response:
+            said = await response.read()
+            if response.status != 200:
+                raise RuntimeError(f"status {response.status}: {said[:200]!r}")
+            return numbers(said)
+
+    async def stop(self) -> None:
+        """Client and server with all its processes."""
+        await self._session.close()
+        await asyncio.to_thread(end, self._server)
+        self._log.close()
+
+    def _last_line(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it wrote nothing"
+
+
+def as_bytes(values: np.ndarray) -> bytes:
+    """The tensor as it is."""
+    return values.tobytes()
+
+
+def as_json(values: np.ndarray) -> bytes:
+    """The tensor in base64 in JSON, the one form LitServe hands to ``decode_request`` without a schema."""
+    return b'{"b":"' + base64.b64encode(values.tobytes()) + b'"}'
+
+
+def numbers(said: bytes) -> np.ndarray:
+    """Raw float32, 24 per window."""
+    return np.frombuffer(said, np.float32).reshape(-1, 24)
+
+
+def spawn(args: list[str], env: Mapping[str, str], log: object = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """Start a server at the root of the working tree, in a session of its own."""
+    return subprocess.Popen(  # noqa: S603 - our own servers
+        args,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=log,  # type: ignore[arg-type]  # an open file or DEVNULL
+        stderr=subprocess.STDOUT,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+
+
+def end(server: subprocess.Popen[bytes]) -> None:
+    """End a server and every process it started."""
+    try:
+        rows = [*psutil.Process(server.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        rows = []
+    if server.poll() is None:
+        server.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(rows, 8)
+    for row in alive:
+        row.kill()
+    try:
+        server.wait(5)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
