@@ -19,11 +19,11 @@ from typing import Protocol
 
 import numpy as np
 import psutil
+from celery import Celery
+
 from benchmarks.dispatch import task
 from benchmarks.dispatch.model import Forward, windows
 from benchmarks.dispatch.peers import KEEP_FREED_MEMORY, ROOT, START_WITHIN_S, end, numbers, spawn
-from celery import Celery
-
 from lineside_gateway import processes
 from lineside_gateway.batching import MicroBatcher
 from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker

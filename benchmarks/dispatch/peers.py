@@ -16,6 +16,7 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 import psutil
+
 from benchmarks.dispatch.model import Forward, windows
 
 HERE = Path(__file__).parent

@@ -6,8 +6,9 @@ import base64
 import os
 
 import numpy as np
-from benchmarks.dispatch.model import SAMPLES, TAGS, Forward
 from celery import Celery, signals
+
+from benchmarks.dispatch.model import SAMPLES, TAGS, Forward
 
 app = Celery("bench", broker=os.environ["BENCH_BROKER"], backend=os.environ["BENCH_BROKER"])
 app.conf.update(task_acks_late=True, worker_prefetch_multiplier=4, result_expires=60)

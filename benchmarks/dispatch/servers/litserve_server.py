@@ -7,8 +7,9 @@ import sys
 
 import litserve
 import numpy as np
-from benchmarks.dispatch.model import SAMPLES, TAGS, Forward
 from fastapi import Response
+
+from benchmarks.dispatch.model import SAMPLES, TAGS, Forward
 
 
 class Model(litserve.LitAPI):

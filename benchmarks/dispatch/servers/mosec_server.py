@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from benchmarks.dispatch.model import SAMPLES, TAGS, Forward
 from mosec import Server, Worker
+
+from benchmarks.dispatch.model import SAMPLES, TAGS, Forward
 
 
 class Model(Worker):

@@ -7,10 +7,11 @@ import sys
 
 import numpy as np
 import ray
-from benchmarks.dispatch.model import SAMPLES, TAGS, Forward
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import Response
+
+from benchmarks.dispatch.model import SAMPLES, TAGS, Forward
 
 QUIET = {"enable_access_log": False, "log_level": "ERROR"}
 
