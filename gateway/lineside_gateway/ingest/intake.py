@@ -8,8 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lineside_gateway.ingest.groups import Group, Groups
 from lineside_gateway.ingest.history import NEVER_US
-from lineside_gateway.ingest.samples import Block, BoolArray, Columns, IntArray, SampleLog, every, microseconds
+from lineside_gateway.ingest.samples import (
+    Block,
+    BoolArray,
+    CodeArray,
+    Columns,
+    DoubleArray,
+    IntArray,
+    SampleLog,
+    every,
+    microseconds,
+)
 from lineside_gateway.ledger import Tally
 
 # OPC UA Part 4, 7.39: the two top bits of a StatusCode are its severity; 00 Good, 01 Uncertain, 1x Bad.
@@ -28,6 +39,7 @@ class Intake:
         self.closed_us = np.empty(0, np.int64)  # watermark per equipment number
         self.first_us = np.empty(0, np.int64)  # earliest time received per equipment number
         self.newest_us = np.empty(0, np.int64)  # latest time received per equipment number
+        self._groups = Groups()
         self._tally = tally
         self._max_pending = max_pending
 
@@ -49,6 +61,35 @@ class Intake:
         index, times = np.array(indices, np.int64), np.array(microseconds(times_us))
         if len(index):
             self._accept((index, times, value, code < _UNCERTAIN))
+
+    def adopt(self, index: IntArray, times: IntArray, value: DoubleArray, status: CodeArray | None) -> None:
+        """See ``TagTable.adopt``."""
+        count = len(index)
+        if status is None:
+            good = np.ones(count, np.bool_)
+            group = self._groups.of(index, self.owner)
+            room = len(self.log) + count <= self._max_pending
+            if room and group is not None and every(np.isfinite(value)) and self._is_fresh(group, times):
+                self._tally.received += count
+                self.log.append(index, times, value, good)
+                return
+        else:
+            good = status < _UNCERTAIN
+            value[status >= _BAD] = np.nan
+        if count:
+            self._accept((index, times, value, good))
+
+    def _is_fresh(self, group: Group, times: IntArray) -> bool:
+        """Whether all of ``times`` lie after their equipment's watermark; if so, they are noted."""
+        if len(group.starts) == 1:
+            first, last = times.min(keepdims=True), times.max(keepdims=True)
+        else:
+            first, last = np.minimum.reduceat(times, group.starts), np.maximum.reduceat(times, group.starts)
+        if not every(first > self.closed_us[group.numbers]):
+            return False
+        np.minimum.at(self.first_us, group.numbers, first)
+        np.maximum.at(self.newest_us, group.numbers, last)
+        return True
 
     def write_block(self, indices: ArrayLike, times_us: ArrayLike, values: ArrayLike, good: ArrayLike | None) -> None:
         """See ``TagTable.write_block``."""

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 IntArray: TypeAlias = NDArray[np.int64]
 DoubleArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
+CodeArray: TypeAlias = NDArray[np.uint32]
 Columns: TypeAlias = tuple[IntArray, IntArray, DoubleArray, BoolArray]
 
 

@@ -13,7 +13,7 @@ from lineside_gateway.ingest.errors import TagError
 from lineside_gateway.ingest.history import NEVER_US, Source, ValueHistory
 from lineside_gateway.ingest.intake import MAX_PENDING, Intake
 from lineside_gateway.ingest.records import RecordStreams
-from lineside_gateway.ingest.samples import Block, IntArray, microseconds
+from lineside_gateway.ingest.samples import Block, CodeArray, DoubleArray, IntArray, microseconds
 from lineside_gateway.ingest.settled import Settled
 from lineside_gateway.ledger import Tally
 from lineside_plugins.types import Record, SnapshotValue
@@ -61,6 +61,7 @@ class TagTable:
         self._keys: list[tuple[str, str]] = []  # by tag index
         self._histories: dict[tuple[str, str], ValueHistory] = {}
         self._touched: set[tuple[str, str]] = set()  # histories that may hold more than one value
+        self._exact: dict[int, ValueHistory] = {}  # 64-bit integers beyond float64, by tag index
         self._settled = Settled()
         self._watched = np.empty(0, np.bool_)  # per tag index
         self._watched_histories: list[tuple[str, str]] = []
@@ -116,6 +117,17 @@ class TagTable:
     def write_many(self, indices: ArrayLike, times_us: ArrayLike, values: ArrayLike, status: ArrayLike) -> None:
         """Write what one publish brought: tag, time, value and StatusCode (uint32), each (N,). Arrays are copied."""
         self._intake.write_many(indices, times_us, values, status)
+
+    def adopt(self, indices: IntArray, times_us: IntArray, values: DoubleArray, status: CodeArray | None) -> None:
+        """As ``write_many``; the table keeps the arrays. ``status`` None: all Good.
+
+        What is known of ``indices`` is remembered where the array is read-only: hand over the same object again.
+        """
+        self._intake.adopt(indices, times_us, values, status)
+
+    def put_exact(self, index: int, time_us: int, value: int) -> None:
+        """Say what the sample of tag ``index`` at ``time_us`` exactly is, where float64 does not hold it."""
+        self._exact.setdefault(index, ValueHistory()).put(time_us, value, good=True)
 
     def write_block(
         self, indices: ArrayLike, times_us: ArrayLike, values: ArrayLike, good: ArrayLike | None = None
@@ -176,6 +188,8 @@ class TagTable:
             closed_us = int(self._intake.closed_us[self._equipment[key[0]]])
             if self._histories[key].prune(closed_us - LATE_VALUES_US) == 1:
                 self._touched.remove(key)
+        for index, exact in self._exact.items():
+            exact.prune(int(self._intake.closed_us[self._intake.owner[index]]) - LATE_VALUES_US)
         for equipment_id, mark in watermarks.items():
             number = self._equipment.get(equipment_id)
             if number is not None and mark > self._intake.closed_us[number]:
@@ -207,8 +221,9 @@ class TagTable:
             found = self._histories[key].as_of(time_us)
             return TagValue(*found) if found else None
         index = self._index.get(key)
-        sample = None if index is None else self._settled.as_of(index, time_us)
-        return TagValue(*sample) if sample else None
+        if index is None:
+            return None
+        return self._value(index, self._settled.as_of(index, time_us))
 
     def latest(self, equipment_id: str, tag: str) -> TagValue | None:
         """Newest value received, settled or not; None before any. Costs a look through what waits."""
@@ -219,8 +234,15 @@ class TagTable:
         if key not in self._index:
             return None
         waiting = self._intake.log.newest(self._index[key])
-        sample = waiting or self._settled.as_of(self._index[key], None)
-        return TagValue(*sample) if sample else None
+        return self._value(self._index[key], waiting or self._settled.as_of(self._index[key], None))
+
+    def _value(self, index: int, sample: tuple[int, float, bool] | None) -> TagValue | None:
+        if sample is None:
+            return None
+        exact = self._exact[index].as_of(sample[0]) if index in self._exact else None
+        if exact is not None and exact[0] == sample[0] and sample[2]:
+            return TagValue(sample[0], exact[1], good=True)
+        return TagValue(*sample)
 
     def waiting_since_us(self, equipment_ids: Sequence[str]) -> list[int | None]:
         """Earliest time among the samples that wait, per piece of equipment; None where none waits."""

@@ -15,12 +15,14 @@ from lineside_gateway.opcua.delivery import Equipment, Sink, TagNode
 from lineside_gateway.opcua.feeds import Feeds
 from lineside_gateway.opcua.history import HistoryReader
 from lineside_gateway.opcua.job_control import Updated
+from lineside_gateway.opcua.monitoring import Item
 from lineside_gateway.opcua.nodes import resolve
 from lineside_gateway.opcua.plan import ServerPlan
+from lineside_gateway.opcua.routing import Counters
 from lineside_gateway.opcua.security import Pki
 from lineside_gateway.opcua.session import LinkState, Session
 from lineside_gateway.opcua.standard import UaError
-from lineside_gateway.opcua.subscription import Counters, Item, TagSubscription
+from lineside_gateway.opcua.subscription import TagSubscription
 from lineside_gateway.opcua.values import scalar
 from lineside_gateway.opcua.writer import Written, write
 from lineside_plugins.types import Scalar

@@ -87,7 +87,8 @@ class Sink(Protocol):
     """Receives everything a server sends. Called on the event loop; must not block and must not raise.
 
     Of one server, ``history`` and ``history_ends`` come first, at its first connection only.
-    Within one publish response the order is: ``samples``, ``latest`` by source time, ``record``, then ``flush``.
+    Within one publish response the order is: ``samples``, ``exact``, ``latest`` by source time, ``record``,
+    then ``flush``.
     """
 
     def resolved(self, server: str, equipment: Sequence[Equipment]) -> None:
@@ -96,11 +97,17 @@ class Sink(Protocol):
     def index(self, equipment_id: str, tag: str) -> int:
         """The column of a numeric tag; the same answer at every call, at every reconnect."""
 
-    def samples(self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray) -> None:
+    def samples(
+        self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray | None
+    ) -> None:
         """N numeric samples: column, SourceTimestamp (us since 1970 UTC), value (NaN where none), StatusCode.
 
-        Samples of one column are in the server's order. The arrays are the sink's to keep.
+        ``status`` None: all Good. Samples of one column are in the server's order. The arrays are the sink's to keep;
+        ``indices`` is read-only and the same object again while a server sends the same tags.
         """
+
+    def exact(self, index: int, time_us: int, value: int) -> None:
+        """A 64-bit integer beyond what float64 holds; the sample was among ``samples`` of the same response."""
 
     def latest(self, equipment_id: str, tag: str, time_us: int, value: SnapshotValue, good: bool) -> None:
         """One value of a text, array or byte tag: str, float32 array (N,), bytes, ISO 8601 for a DateTime."""

@@ -10,9 +10,9 @@ from asyncua import ua
 
 from lineside_gateway.errors import NodeError
 from lineside_gateway.opcua.connection import Connection
+from lineside_gateway.opcua.monitoring import Item
 from lineside_gateway.opcua.nodes import find, local
 from lineside_gateway.opcua.standard import AttributeIds, ObjectIds, standard
-from lineside_gateway.opcua.subscription import Item
 from lineside_gateway.opcua.values import iso, microseconds, scalar
 from lineside_gateway.settings import EventSettings
 from lineside_plugins.types import Record, Scalar

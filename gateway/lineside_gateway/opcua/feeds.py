@@ -16,8 +16,9 @@ from lineside_gateway.opcua.events import event_source
 from lineside_gateway.opcua.history import HistoryReader
 from lineside_gateway.opcua.job_control import STREAM as JOB_ORDERS
 from lineside_gateway.opcua.job_control import JobControl, open_job_control
+from lineside_gateway.opcua.monitoring import Item
 from lineside_gateway.opcua.plan import ServerPlan
-from lineside_gateway.opcua.subscription import Item, TagSubscription
+from lineside_gateway.opcua.subscription import TagSubscription
 from lineside_gateway.opcua.values import event_time_us
 from lineside_gateway.settings import EventSettings, JobControlSettings
 from lineside_plugins.types import Record

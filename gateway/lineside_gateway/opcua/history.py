@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 from asyncua import ua
@@ -22,7 +22,7 @@ from lineside_gateway.opcua.delivery import Sink, TagNode
 from lineside_gateway.opcua.events import STREAM, EventSource
 from lineside_gateway.opcua.publishing import Hold
 from lineside_gateway.opcua.standard import AttributeIds, ObjectIds, StatusCodes, UaError, standard
-from lineside_gateway.opcua.values import event_time_us, number, status_of
+from lineside_gateway.opcua.values import event_time_us, moment, number, status_of
 from lineside_gateway.settings import ServerSettings
 from lineside_plugins.types import Record
 
@@ -33,7 +33,6 @@ VALUES_PER_ANSWER = 5000
 MAX_EVENTS = 4096
 """Newest events read; as many rows of a stream are kept for tasks that are bound later."""
 RELEASE_S = 1.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 """Plant time may run ahead of the wall clock: the newest events are those before this."""
 _NOT_GIVEN = datetime(1601, 1, 1, tzinfo=UTC)
@@ -131,7 +130,7 @@ class HistoryReader:
         for node in nodes:
             by_depth.setdefault(self._depths_s[node.tag], []).append(node)
         for depth_s, group in by_depth.items():
-            start = _moment(live_us - round(depth_s * 1e6))
+            start = moment(live_us - round(depth_s * 1e6))
             for part in chunks(group, await self._max_nodes()):
                 if not await self._span(part, start, live_us, bounds=True):
                     await self._span(part, start, live_us, bounds=False)
@@ -141,7 +140,7 @@ class HistoryReader:
         details = ua.ReadRawModifiedDetails(
             IsReadModified=False,
             StartTime=start,
-            EndTime=_moment(live_us),
+            EndTime=moment(live_us),
             NumValuesPerNode=ua.UInt32(max(1, VALUES_PER_ANSWER // len(nodes))),
             ReturnBounds=bounds,
         )
@@ -256,10 +255,6 @@ def _parameters(
     params.ReleaseContinuationPoints = False
     params.NodesToRead = [ua.HistoryReadValueId(NodeId=n, ContinuationPoint=points.get(n)) for n in nodes]
     return params
-
-
-def _moment(time_us: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=time_us)
 
 
 def _number(dv: ua.DataValue) -> int:

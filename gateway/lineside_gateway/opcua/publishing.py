@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from collections import deque
 
-from asyncua import ua
+import numpy as np
 
 from lineside_gateway.opcua.standard import Client
 from lineside_gateway.opcua.values import event_time_us
+from lineside_gateway.opcua.wire import DataChanges, Published
 
 LAST_SEQUENCE_NUMBER = 0xFFFF_FFFF
 """After it follows 1 (OPC UA Part 4, 7.23)."""
@@ -62,22 +63,18 @@ class Hold:
     """Publish responses that wait, in order, while what lies before them is being read."""
 
     def __init__(self) -> None:
-        self.waiting: deque[ua.PublishResult] = deque()
+        self.waiting: deque[Published] = deque()
         self._first_us = 0
         self._begun = asyncio.Event()
 
-    def add(self, result: ua.PublishResult) -> None:
+    def add(self, result: Published) -> None:
         """Keep a response; the first one with values tells where live samples begin."""
         self.waiting.append(result)
         if self._begun.is_set():
             return
-        for notification in result.NotificationMessage.NotificationData or ():
-            if isinstance(notification, ua.DataChangeNotification) and notification.MonitoredItems:
-                first: dict[int, int] = {}
-                for item in notification.MonitoredItems:
-                    if item.Value.SourceTimestamp is not None:
-                        first.setdefault(item.ClientHandle, event_time_us(item.Value))
-                self._first_us = max(first.values(), default=0)
+        for notification in result.notifications:
+            if isinstance(notification, DataChanges) and len(notification):
+                self._first_us = _newest_first_us(notification)
                 self._begun.set()
 
     async def first_us(self) -> int:
@@ -87,3 +84,19 @@ class Hold:
         """
         await self._begun.wait()
         return self._first_us
+
+
+def _newest_first_us(changes: DataChanges) -> int:
+    """Newest among the first values of each node; 0 where none has a SourceTimestamp."""
+    if not changes.newest_us and not changes.others:
+        return 0
+    times: list[int] = []
+    if changes.newest_us:
+        _, first = np.unique(changes.handle_array, return_index=True)
+        times += [int(changes.times_us[first].max())]
+    seen: set[int] = set()
+    for handle, dv in changes.others:
+        if dv.SourceTimestamp is not None and handle not in seen:
+            seen.add(handle)
+            times.append(event_time_us(dv))
+    return max(times, default=0)

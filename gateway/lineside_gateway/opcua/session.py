@@ -18,6 +18,7 @@ from lineside_gateway.opcua.addresses import Namespaces
 from lineside_gateway.opcua.connection import Connection, read_limits
 from lineside_gateway.opcua.security import Pki, secure
 from lineside_gateway.opcua.standard import Client, UaError
+from lineside_gateway.opcua.wire import new_client
 from lineside_gateway.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class Session:
         Raises:
             ConnectError: Not reachable, not trusted, refused; the sentence has the next step.
         """
-        client = Client(self.server.url, timeout=self.server.request_timeout_s, watchdog_intervall=PROBE_S)
+        client = new_client(self.server.url, self.server.request_timeout_s, PROBE_S)
         client.session_timeout = int(self.server.session_timeout_s * 1000)
         try:
             try:

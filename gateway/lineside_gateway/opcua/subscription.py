@@ -1,8 +1,8 @@
 """One subscription of one connection: monitored items in batches, publish responses as columns, silence noticed.
 
-asyncua's ``Subscription`` makes a task per value; here the publish callback is registered with ``UaClient``, which
-calls it once per response, in order. One subscription carries all tags of a server, so that a response is a
-consistent cut through them and its newest SourceTimestamp is a watermark.
+The publish callback is registered with ``UaClient``, which calls it once per response, in order. One subscription
+carries all tags of a server, so that a response is a consistent cut through them and its newest SourceTimestamp is a
+watermark.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
 from asyncua import ua
 
 from lineside_gateway.errors import ConnectError
-from lineside_gateway.opcua.connection import Connection, chunks
-from lineside_gateway.opcua.delivery import OVERFLOW, Sink, TagNode
+from lineside_gateway.opcua.connection import Connection
+from lineside_gateway.opcua.delivery import Sink
+from lineside_gateway.opcua.monitoring import Item, Monitor
 from lineside_gateway.opcua.publishing import Hold, SequenceNumbers, restart_publishing
-from lineside_gateway.opcua.standard import AttributeIds, StatusCodes, UaError
-from lineside_gateway.opcua.values import event_time_us, is_good, number, served_time_us, snapshot, status_of
-from lineside_gateway.settings import Report
+from lineside_gateway.opcua.routing import Counters, Routes
+from lineside_gateway.opcua.standard import UaError
+from lineside_gateway.opcua.wire import DataChanges, Published, WireError, fetch_missing, plain_published
 
 logger = logging.getLogger(__name__)
 
@@ -32,44 +31,6 @@ SILENCE_KEEP_ALIVES = 3
 SILENCE_MIN_S = 5.0
 """Silence longer than both restarts the publish loop, twice as long reconnects."""
 MAX_NOTIFICATIONS = 10_000
-_NO_FILTER = {
-    StatusCodes.BadMonitoredItemFilterUnsupported,
-    StatusCodes.BadMonitoredItemFilterInvalid,
-    StatusCodes.BadFilterNotAllowed,
-}
-
-DataValueHandler = Callable[[ua.DataValue], None]
-EventHandler = Callable[[list[ua.Variant]], None]
-
-
-@dataclass(slots=True)
-class Counters:
-    """What has arrived over one connection. ``values`` counts all; the others name what was wrong with some."""
-
-    responses: int = 0
-    values: int = 0
-    events: int = 0
-    overflows: int = 0
-    sequence_gaps: int = 0
-    republished: int = 0
-    wrong_types: int = 0
-    unknown_handles: int = 0
-    publish_restarts: int = 0
-    history: int = 0
-    """Samples read from the server's history when the gateway started; not among ``values``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A node to monitor. Exactly one of ``tag``, ``on_value`` and ``on_event`` says who receives it."""
-
-    node_id: ua.NodeId
-    tag: TagNode | None = None
-    on_value: DataValueHandler | None = None
-    on_event: EventHandler | None = None
-    event_filter: ua.EventFilter | None = None
-    queue_size: int = 0
-    """0 takes the server's setting."""
 
 
 class TagSubscription:
@@ -77,13 +38,10 @@ class TagSubscription:
 
     def __init__(self, connection: Connection, sink: Sink) -> None:
         self.counters = Counters()
-        self.watermark_us = 0
-        self.served_us = 0
         self._connection = connection
         self._sink = sink
-        self._items: dict[int, Item] = {}
-        self._columns: dict[int, int] = {}
-        self._last_handle = 0
+        self._monitor = Monitor(connection)
+        self._routes = Routes(sink, self.counters)
         self._id = 0
         self._sequence = SequenceNumbers()
         self._missing: list[int] = []
@@ -126,62 +84,14 @@ class TagSubscription:
     async def watch(self, items: Sequence[Item]) -> list[ua.StatusCode]:
         """Create monitored items in batches; one StatusCode per item, in order. Good ones deliver from now on.
 
-        The server sends each item's present value first. A server that knows no timestamp trigger is asked again
-        without it.
+        The server sends each item's present value first.
         """
-        out: list[ua.StatusCode] = []
-        for part in chunks(items, self._connection.limits.monitor):
-            out += await self._create(part)
-        return out
-
-    async def _create(self, items: Sequence[Item]) -> list[ua.StatusCode]:
-        handles = [self._register(item) for item in items]
-        codes = await self._request(handles, filtered=self._connection.server.report is Report.TIMESTAMP)
-        again = [i for i, c in enumerate(codes) if c.value in _NO_FILTER and items[i].event_filter is None]
-        if again:
-            for i, code in zip(again, await self._request([handles[i] for i in again], filtered=False), strict=True):
-                codes[i] = code
-        for handle, code in zip(handles, codes, strict=True):
+        handles = {self._routes.add(item): item for item in items}
+        codes = await self._monitor.create(self._id, handles)
+        for handle, code in codes.items():
             if not code.is_good():
-                self._items.pop(handle, None)
-                self._columns.pop(handle, None)
-        return codes
-
-    def _register(self, item: Item) -> int:
-        """A client handle, known before the request: the first value may come before the answer."""
-        self._last_handle += 1
-        handle = self._last_handle
-        self._items[handle] = item
-        if item.tag is not None and item.tag.numeric:
-            self._columns[handle] = self._sink.index(item.tag.equipment_id, item.tag.tag)
-        return handle
-
-    async def _request(self, handles: Sequence[int], *, filtered: bool) -> list[ua.StatusCode]:
-        params = ua.CreateMonitoredItemsParameters()
-        params.SubscriptionId = ua.UInt32(self._id)
-        params.TimestampsToReturn = ua.TimestampsToReturn.Both
-        params.ItemsToCreate = [self._create_request(h, self._items[h], filtered) for h in handles]
-        results = await self._connection.client.uaclient.create_monitored_items(params)
-        return [r.StatusCode for r in results]
-
-    def _create_request(self, handle: int, item: Item, filtered: bool) -> ua.MonitoredItemCreateRequest:
-        server = self._connection.server
-        request = ua.MonitoredItemCreateRequest()
-        request.ItemToMonitor.NodeId = item.node_id
-        request.ItemToMonitor.AttributeId = AttributeIds.Value
-        request.MonitoringMode = ua.MonitoringMode.Reporting
-        parameters = request.RequestedParameters
-        parameters.ClientHandle = ua.UInt32(handle)
-        parameters.SamplingInterval = server.sampling_interval_ms
-        parameters.QueueSize = ua.UInt32(item.queue_size or server.queue_size)
-        parameters.DiscardOldest = True
-        if item.event_filter is not None:
-            request.ItemToMonitor.AttributeId = AttributeIds.EventNotifier
-            parameters.SamplingInterval = 0
-            parameters.Filter = item.event_filter
-        elif filtered:
-            parameters.Filter = ua.DataChangeFilter(ua.DataChangeTrigger.StatusValueTimestamp)
-        return request
+                self._routes.remove(handle)
+        return [codes[h] for h in handles]
 
     async def guard(self, seconds: float) -> None:
         """Wait ``seconds`` while watching the stream; a silent publish loop is restarted once, then given up.
@@ -207,38 +117,44 @@ class TagSubscription:
                 logger.warning("publish_restarted server=%s silent_s=%.1f", name, silent)
                 await restart_publishing(self._connection.client)
 
-    def _on_publish(self, result: ua.PublishResult) -> None:
-        """Called by asyncua once per publish response, in order."""
+    def _on_publish(self, result: Published | ua.PublishResult) -> None:
+        """Called once per publish response, in order; asyncua's own objects come on the plain path."""
         self._heard_at, self._restarted = time.monotonic(), False
+        found = plain_published(result) if isinstance(result, ua.PublishResult) else result
         if self._hold is not None:
-            self._hold.add(result)
+            self._hold.add(found)
         else:
-            self._deliver(result)
+            self._deliver(found)
 
-    def _deliver(self, result: ua.PublishResult) -> None:
+    def _deliver(self, found: Published) -> None:
         try:
-            self._take(result)
+            self._take(found)
         except Exception as e:  # noqa: BLE001  # asyncua would log and forget it; guard() raises it in the session loop
             self._broken = e
 
-    def _take(self, result: ua.PublishResult) -> None:
-        message = result.NotificationMessage
-        notifications = message.NotificationData or []
-        missing = self._sequence.check(int(message.SequenceNumber), has_data=bool(notifications))
-        if missing:
-            self.counters.sequence_gaps += 1
-            self._missing += missing
+    def _take(self, found: Published) -> None:
+        if found.error:
+            self.counters.undecodable += 1
+            logger.warning("response_undecodable server=%s cause=%s", self._connection.server.name, found.error)
+        if found.sequence_number:
+            missing = self._sequence.check(found.sequence_number, has_data=found.has_data)
+            if missing:
+                self.counters.sequence_gaps += 1
+                self._missing += missing
         self.counters.responses += 1
-        self._take_notifications(notifications)
-        if notifications and not result.MoreNotifications:
-            self._sink.flush(self._connection.server.name, self.watermark_us, self.served_us)
+        self._take_notifications(found.notifications)
+        if found.notifications and not found.more:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._sink.flush(self._connection.server.name, self._routes.newest_us, self._routes.served_us)
 
     def _take_notifications(self, notifications: Sequence[object]) -> None:
         for notification in notifications:
-            if isinstance(notification, ua.DataChangeNotification):
-                self._take_values(notification.MonitoredItems or [])
+            if isinstance(notification, DataChanges):
+                self._routes.take(notification)
             elif isinstance(notification, ua.EventNotificationList):
-                self._take_events(notification.Events or [])
+                self._routes.take_events(notification.Events or [])
             elif isinstance(notification, ua.StatusChangeNotification) and notification.Status.is_bad():
                 name = self._connection.server.name
                 raise ConnectError(
@@ -250,66 +166,13 @@ class TagSubscription:
         missing, self._missing = self._missing, []
         for number_ in missing:
             try:
-                message = await self._connection.client.uaclient.session.republish(self._id, number_)
+                found = await fetch_missing(self._connection.client, self._id, number_)
+            except WireError:
+                self.counters.undecodable += 1
+                continue
             except UaError:
                 continue  # no longer kept: counted as a gap and not as republished
-            if message.NotificationData:
+            if found:
                 self.counters.republished += 1
-                self._take_notifications(message.NotificationData)
-                self._sink.flush(self._connection.server.name, self.watermark_us, self.served_us)
-
-    def _take_values(self, items: Sequence[ua.MonitoredItemNotification]) -> None:
-        columns, counters = self._columns, self.counters
-        indices: list[int] = []
-        times: list[int] = []
-        values: list[float] = []
-        codes: list[int] = []
-        others: list[tuple[int, Item, ua.DataValue]] = []
-        for notification in items:
-            dv, handle = notification.Value, int(notification.ClientHandle)
-            time_us = event_time_us(dv)
-            if time_us > self.watermark_us and dv.SourceTimestamp is not None:
-                self.watermark_us, self.served_us = time_us, served_time_us(dv)
-            if status_of(dv) & OVERFLOW == OVERFLOW:
-                counters.overflows += 1
-            column = columns.get(handle)
-            if column is not None:
-                value, code = number(dv)
-                indices.append(column)
-                times.append(time_us)
-                values.append(value)
-                codes.append(code)
-                continue
-            item = self._items.get(handle)
-            if item is None:
-                counters.unknown_handles += 1
-            else:
-                others.append((time_us, item, dv))
-        counters.values += len(items)
-        if indices:
-            status = np.array(codes, dtype=np.uint32)
-            counters.wrong_types += int(np.count_nonzero(status == StatusCodes.BadTypeMismatch))
-            self._sink.samples(
-                np.array(indices, dtype=np.int64),
-                np.array(times, dtype=np.int64),
-                np.array(values, dtype=np.float64),
-                status,
-            )
-        others.sort(key=lambda o: o[0])  # stable: values of one instant stay in the server's order
-        for time_us, item, dv in others:
-            self._take_other(time_us, item, dv)
-
-    def _take_other(self, time_us: int, item: Item, dv: ua.DataValue) -> None:
-        if item.on_value is not None:
-            item.on_value(dv)
-        elif item.tag is not None:
-            value = snapshot(None if dv.Value is None else dv.Value.Value)
-            good = is_good(status_of(dv)) and value is not None
-            self._sink.latest(item.tag.equipment_id, item.tag.tag, time_us, value, good)
-
-    def _take_events(self, events: Sequence[ua.EventFieldList]) -> None:
-        self.counters.events += len(events)
-        for event in events:
-            item = self._items.get(int(event.ClientHandle))
-            if item is not None and item.on_event is not None:
-                item.on_event(list(event.EventFields or []))
+                self._take_notifications(found)
+                self._flush()

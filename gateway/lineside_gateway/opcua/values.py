@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from asyncua import ua
@@ -15,6 +15,7 @@ from lineside_plugins.types import Scalar, SnapshotValue
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 """Older timestamps are a device's unset clock (OPC UA's zero is 1601)."""
+_NO_TIME = datetime(1601, 1, 1, tzinfo=UTC)
 NAN = float("nan")
 
 
@@ -24,6 +25,16 @@ def event_time_us(dv: ua.DataValue) -> int:
         if stamp is not None and stamp >= _EARLIEST:
             return microseconds(stamp)
     return time.time_ns() // 1000
+
+
+def reached_us(dv: ua.DataValue) -> int:
+    """How far event time has come by this value: its SourceTimestamp; 0 where it has none.
+
+    Where the source's clock is unset the ServerTimestamp counts.
+    """
+    if dv.SourceTimestamp is None or dv.SourceTimestamp <= _NO_TIME:
+        return 0
+    return next((microseconds(s) for s in (dv.SourceTimestamp, dv.ServerTimestamp) if s and s >= _EARLIEST), 0)
 
 
 def served_time_us(dv: ua.DataValue) -> int:
@@ -36,6 +47,11 @@ def microseconds(stamp: datetime) -> int:
     """Microseconds since 1970 of an aware datetime, exact."""
     d = stamp - _EPOCH
     return (d.days * 86_400 + d.seconds) * 1_000_000 + d.microseconds
+
+
+def moment(time_us: int) -> datetime:
+    """Aware UTC datetime of microseconds since 1970, exact."""
+    return _EPOCH + timedelta(microseconds=time_us)
 
 
 def iso(time_us: int) -> str:

@@ -77,10 +77,12 @@ class Feed:
             self._is_watched = np.pad(self._is_watched, (0, index + 64 - len(self._is_watched)))
         self._is_watched[index] = True
 
-    def samples(self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray) -> None:
+    def samples(
+        self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray | None
+    ) -> None:
         """Columns go on as columns."""
         self.received += len(indices)
-        self.table.write_many(indices, times_us, values, status)
+        self.table.adopt(indices, times_us, values, status)
         if not self._watched:
             return
         inside = indices < len(self._is_watched)
@@ -88,6 +90,10 @@ class Feed:
             equipment_id, tag, boolean = self._watched[int(indices[place])]
             value = float(values[place])
             self._tell.counter(equipment_id, tag, bool(value) if boolean else value)
+
+    def exact(self, index: int, time_us: int, value: int) -> None:
+        """Beside the column, where float64 does not hold it."""
+        self.table.put_exact(index, time_us, value)
 
     def history(self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray) -> None:
         """Into the table, and nobody is told."""

@@ -108,6 +108,7 @@ class Recorder:
 
     columns: dict[tuple[str, str], int] = field(default_factory=dict)
     numbers: dict[tuple[str, str], list[tuple[int, float, int]]] = field(default_factory=dict)
+    integers: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
     others: dict[tuple[str, str], list[tuple[int, Any, bool]]] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -131,11 +132,16 @@ class Recorder:
         assert indices.dtype == np.int64
         assert times_us.dtype == np.int64
         assert values.dtype == np.float64
-        assert status.dtype == np.uint32
+        codes = np.zeros(len(indices), np.uint32) if status is None else status
+        assert codes.dtype == np.uint32
         names = {i: k for k, i in self.columns.items()}
-        for i, t, v, s in zip(indices, times_us, values, status, strict=True):
+        for i, t, v, s in zip(indices, times_us, values, codes, strict=True):
             self.numbers.setdefault(names[int(i)], []).append((int(t), float(v), int(s)))
             self.order.append(names[int(i)][1])
+
+    def exact(self, index: int, time_us: int, value: int) -> None:
+        names = {i: k for k, i in self.columns.items()}
+        self.integers.setdefault(names[index], []).append((time_us, value))
 
     def history(self, indices: Any, times_us: Any, values: Any, status: Any) -> None:
         assert status.dtype == np.uint32
