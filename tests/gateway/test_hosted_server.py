@@ -151,14 +151,14 @@ async def test_recommendation_is_found_by_browsing_names(hosted: HostedServer, c
         "WindowEnd": END,
         "ValidUntil": END + timedelta(minutes=10),
         "Quality": 0.95,
-        "OperatingMode": "closed_loop",
+        "OperatingMode": 4,
         "Key": advice(machine).key,
     }
     for name, value in expected.items():
         shown = await by_name(client, f"{at}/{name}")
         assert (name, shown.Value.Value, status(shown)) == (name, value, "Good")
         assert shown.SourceTimestamp == END
-    assert (await by_name(client, f"{at}/State")).Value.Value == "proposed"
+    assert (await by_name(client, f"{at}/State")).Value.Value == 0
 
 
 async def test_nodes_wait_before_the_first_recommendation(client: Client) -> None:
@@ -206,9 +206,15 @@ async def test_type_unit_and_range_are_declared(client: Client, machine: str) ->
     node = await client.nodes.objects.get_child(names)
     its_type = client.get_node(await node.read_type_definition())
     parent = await its_type.get_parent()
-    assert (await its_type.read_browse_name()).Name == "MaintenanceRecommendationType"
+    assert (await its_type.read_browse_name()).Name == "MaintenanceAdviceType"
     assert parent is not None
-    assert (await parent.read_browse_name()).Name == "RecommendationType"
+    assert (await parent.read_browse_name()).Name == "MaintenanceRecommendationType"
+    base = await parent.get_parent()
+    assert base is not None
+    assert (await base.read_browse_name()).Name == "RecommendationType"
+    condition = await base.get_parent()
+    assert condition is not None
+    assert condition.nodeid == ua.NodeId(ua.ObjectIds.AcknowledgeableConditionType)
     declared = {(await child.read_browse_name()).Name for child in await its_type.get_children()}
     assert "FailureProbability" in declared
     unit = await (await node.get_child([f"{index}:RulH", "0:EngineeringUnits"])).read_value()
@@ -228,7 +234,7 @@ async def test_status_follows_time_and_faults(hosted: HostedServer, client: Clie
     stale = await by_name(client, flag)
     assert (status(stale), stale.Value.Value) == ("UncertainLastUsableValue", True)
     assert status(await twin(client, f"{machine}.maintenance.flag")) == "UncertainLastUsableValue"
-    assert (await by_name(client, f"Lineside/Milling/{machine}/maintenance/State")).Value.Value == "expired"
+    assert (await by_name(client, f"Lineside/Milling/{machine}/maintenance/State")).Value.Value == 5
     await hosted.fault("maintenance", machine, "PLC does not answer", Fault.INPUTS)
     gone = await by_name(client, flag)
     assert (status(gone), gone.Value.Value) == ("BadNoCommunication", None)
@@ -275,7 +281,7 @@ async def test_state_follows_its_own_key_only(hosted: HostedServer, client: Clie
     await hosted.publish(advice(machine))
     assert await hosted.set_state(advice(machine).key, State.WRITTEN)
     assert not await hosted.set_state("another", State.REFUSED)
-    assert (await by_name(client, f"Lineside/Milling/{machine}/maintenance/State")).Value.Value == "written"
+    assert (await by_name(client, f"Lineside/Milling/{machine}/maintenance/State")).Value.Value == 3
 
 
 async def test_wrong_value_touches_no_node(hosted: HostedServer, client: Client, machine: str) -> None:

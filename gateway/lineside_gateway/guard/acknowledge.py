@@ -70,13 +70,19 @@ class Requests:
             return None
         request = Request(effect, answer_by, need=1 if isinstance(effect.writes[0], TagWrite) else len(effect.writes))
         waiting = self._open.setdefault(effect.acknowledge, deque())
-        if answered_at is None:
-            self.note(effect.acknowledge, self._latest(effect.acknowledge.equipment_id, effect.acknowledge.tag))
-        else:
+        self.note(effect.acknowledge, self._latest(effect.acknowledge.equipment_id, effect.acknowledge.tag))
+        if answered_at is not None:
             self._counters.setdefault(effect.acknowledge, answered_at - request.need)
-        known = self._counters.get(effect.acknowledge)
-        if known is not None:
-            request.answered_at = known + sum(r.need for r in waiting) + request.need
+            request.answered_at = answered_at
+            # What the plant did between the two runs is in the counter already, and will not be told again.
+            done = self._counters[effect.acknowledge] - (answered_at - request.need)
+            request.need -= min(max(done, 0), request.need)
+            if request.need == 0:
+                request.answered.set()
+                return request
+        elif effect.acknowledge in self._counters:
+            ahead = sum(r.need for r in waiting) + request.need
+            request.answered_at = self._counters[effect.acknowledge] + ahead
         waiting.append(request)
         return request
 

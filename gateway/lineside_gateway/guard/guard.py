@@ -115,6 +115,11 @@ class Guard:
         self.counts["allowed" if decision.reason is None else decision.reason.value] += 1
         return decision
 
+    def waits(self, task: str) -> bool:
+        """Whether what ``task`` recommends is written only after an operator has accepted it."""
+        policy = self._policies.get(task)
+        return policy is not None and policy.mode is Mode.CONFIRM
+
     def reject(self, key: str) -> Recommendation | None:
         """An operator's no: the recommendation that waited, None where none of that key does."""
         rec = next((r for r in self._memory.pending.values() if r.key == key), None)

@@ -140,7 +140,9 @@ class WriteBack:
             earlier = answered_at[i] if i < len(answered_at) else None
             request = self._requests.expect(effect, decision.answer_by or _FOR_EVER, earlier)
             progress.requests.append(request)
-            if request is not None:
+            if request is not None and request.answered.is_set():
+                progress.answers += 1
+            elif request is not None:
                 self._progress[request] = progress
                 progress.open.append(request)
 

@@ -1,5 +1,7 @@
 """The hosted OPC UA server: recommendations as nodes for HMIs, PLCs and MES programs."""
 
+from lineside_gateway.publish.caller import Caller
+from lineside_gateway.publish.conditions import Answer, Answers, Verdict
 from lineside_gateway.publish.diagnostics import Diagnostics
 from lineside_gateway.publish.errors import HostingError, PublishError
 from lineside_gateway.publish.fields import State
@@ -9,6 +11,9 @@ from lineside_gateway.publish.server import HostedServer
 
 __all__ = [
     "NAMESPACE_URI",
+    "Answer",
+    "Answers",
+    "Caller",
     "Diagnostics",
     "Fault",
     "HostedServer",
@@ -16,4 +21,5 @@ __all__ = [
     "HostingError",
     "PublishError",
     "State",
+    "Verdict",
 ]

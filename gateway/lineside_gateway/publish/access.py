@@ -7,12 +7,10 @@ from asyncua.crypto.permission_rules import USER_TYPES, SimpleRoleRuleset, User,
 from asyncua.server.internal_server import InternalServer
 from asyncua.server.user_managers import UserManager
 
+from lineside_gateway.publish.caller import NOBODY, Caller, let_in
 from lineside_gateway.publish.nodeids import ObjectIds, standard
 
-_CHANGING = (
-    ObjectIds.WriteRequest_Encoding_DefaultBinary,
-    ObjectIds.CallRequest_Encoding_DefaultBinary,
-)
+_CHANGING = (ObjectIds.WriteRequest_Encoding_DefaultBinary,)
 
 
 class AnonymousOnly(UserManager):
@@ -35,12 +33,17 @@ class AnonymousOnly(UserManager):
 
 
 class ReadOnlyRuleset(SimpleRoleRuleset):
-    """Browse, read, subscribe and history for everyone let in; Write, Call and node management for no one."""
+    """Browse, read, subscribe, history and Call for everyone let in; Write and node management for no one.
 
-    def __init__(self) -> None:
+    A method looks itself at who calls it: ``caller`` is noted here. ``anonymous`` is what clients without a user may.
+    """
+
+    def __init__(self, anonymous: Caller = NOBODY) -> None:
+        self._anonymous = anonymous
         self._allowed = {standard(i) for i in USER_TYPES if i not in _CHANGING}
 
     def check_validity(self, user: User, action_type_id: ua.NodeId, body: object) -> bool:
         """True where the service only reads."""
         del user, body
+        let_in(self._anonymous)
         return action_type_id in self._allowed

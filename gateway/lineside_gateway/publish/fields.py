@@ -11,12 +11,16 @@ from enum import StrEnum
 from asyncua import ua
 
 from lineside_gateway.publish.names import browse_name, unique_field
+from lineside_gateway.settings.model import Mode
 from lineside_plugins.contract import DataType, OutputField, Outputs
 from lineside_plugins.types import Recommendation
 
 
 class FieldType(StrEnum):
-    """Data type of a hosted Variable, named as in OPC UA Part 6; ``REASONS`` is an array of ReasonDataType."""
+    """Data type of a hosted Variable, named as in OPC UA Part 6; ``REASONS`` is an array of ReasonDataType.
+
+    ``STATE`` and ``MODE`` are enumerations whose flat twins are words.
+    """
 
     BOOLEAN = "Boolean"
     INT32 = "Int32"
@@ -27,6 +31,8 @@ class FieldType(StrEnum):
     DATE_TIME = "DateTime"
     JSON = "Json"
     REASONS = "Reasons"
+    STATE = "State"
+    MODE = "Mode"
 
 
 _OF_OUTPUT = {
@@ -47,6 +53,8 @@ VARIANT = {
     FieldType.DATE_TIME: ua.VariantType.DateTime,
     FieldType.JSON: ua.VariantType.String,
     FieldType.REASONS: ua.VariantType.ExtensionObject,
+    FieldType.STATE: ua.VariantType.Int32,
+    FieldType.MODE: ua.VariantType.Int32,
 }
 _FLAT = {
     FieldType.BOOLEAN: FieldType.BOOLEAN,
@@ -67,6 +75,10 @@ class State(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     EXPIRED = "expired"
     REFUSED = "refused"
+
+
+ENUMERATIONS = {FieldType.STATE: tuple(s.value for s in State), FieldType.MODE: tuple(m.value for m in Mode)}
+"""Words of the enumerations; a word's number is its place, so the order is an interface."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +120,8 @@ COMMON = (
     Field("window_end", FieldType.DATE_TIME, "End of the data it rests on, the source's clock, UTC"),
     Field("valid_until", FieldType.DATE_TIME, "Not to be acted on after this time, the source's clock, UTC"),
     Field("quality", FieldType.DOUBLE, "Share of the window's cells that held a Good sample", low=0.0, high=1.0),
-    Field("operating_mode", FieldType.STRING, "advisory, confirm or closed_loop, as in force"),
-    Field("state", FieldType.STRING, "proposed, accepted, rejected, written, acknowledged, expired or refused"),
+    Field("operating_mode", FieldType.MODE, "advisory, confirm or closed_loop, as in force"),
+    Field("state", FieldType.STATE, "proposed, accepted, rejected, written, acknowledged, expired or refused"),
     Field("state_reason", FieldType.STRING, "Why it stands so: the guard's refusal or the operator's comment"),
     Field("key", FieldType.STRING, "Identity: one effect on the plant per key"),
 )
@@ -159,7 +171,12 @@ def structured(field: Field, value: object) -> object:
         ValueError: The value does not fit the declared data type or range.
     """
     match field.field_type, value:
-        case (_, None) | (FieldType.STRING, str()) | (FieldType.BOOLEAN, bool()) | (FieldType.REASONS, tuple()):
+        case (
+            (_, None)
+            | (FieldType.STRING | FieldType.STATE | FieldType.MODE, str())
+            | (FieldType.BOOLEAN, bool())
+            | (FieldType.REASONS, tuple())
+        ):
             return value
         case FieldType.JSON, tuple() | list():
             return json.dumps([dict(row) for row in value], separators=(",", ":"))

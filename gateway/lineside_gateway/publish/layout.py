@@ -9,37 +9,35 @@ from dataclasses import dataclass, field
 from asyncua import ua
 
 from lineside_gateway.guard.modes import HOSTED
+from lineside_gateway.publish.conditions import ConditionDesk
 from lineside_gateway.publish.fields import COMMON, STATUS_TEXT, Field, output_fields
-from lineside_gateway.publish.names import FLAT, ROOT, browse_name, flat_id, structured_id
+from lineside_gateway.publish.model import TypeModel
+from lineside_gateway.publish.names import FLAT, ROOT, flat_id, structured_id
 from lineside_gateway.publish.nodeids import ObjectIds, standard
 from lineside_gateway.publish.recommendation_nodes import Cell, HostedTask, RecommendationNodes
 from lineside_gateway.publish.variables import Builder
 
-BASE_TYPE = "RecommendationType"
-
 
 @dataclass(slots=True)
 class Layout:
-    """Builds the address space once, before the server listens."""
+    """Builds the address space once, before the server listens; equipment that comes up later is added to it."""
 
     builder: Builder
     good_share: float
+    types: TypeModel
+    desk: ConditionDesk
     root: ua.NodeId = field(default_factory=ua.NodeId)
     flat: ua.NodeId = field(default_factory=ua.NodeId)
     _folders: dict[tuple[str, ...], ua.NodeId] = field(default_factory=dict)
-    _types: dict[str, ua.NodeId] = field(default_factory=dict)
 
     async def build(self, tasks: Sequence[HostedTask]) -> dict[tuple[str, str], RecommendationNodes]:
         """Nodes by (task, equipment_id) for every task whose mode is shown at all."""
         objects = standard(ObjectIds.ObjectsFolder)
-        self.root = await self.builder.add_object(objects, ROOT, ROOT, organizes=True)
+        self.root = await self.builder.add_object(objects, ROOT, ROOT, organizes=True, notifies=True)
         self.flat = await self.builder.add_object(self.root, FLAT, FLAT, organizes=True)
-        base = await self.builder.add_object_type(
-            standard(ObjectIds.BaseObjectType), BASE_TYPE, "A model's advice, its reasons, its origin and its worth"
-        )
-        for shown in (*COMMON, STATUS_TEXT):
-            await self._declare(base, BASE_TYPE, shown)
-        self._types[BASE_TYPE] = base
+        await self.builder.notify_at(standard(ObjectIds.Server))
+        await self.builder.refer(standard(ObjectIds.Server), ObjectIds.HasNotifier, self.root)
+        await self.types.build()
         return await self.build_tasks(tasks)
 
     async def build_tasks(self, tasks: Sequence[HostedTask]) -> dict[tuple[str, str], RecommendationNodes]:
@@ -55,13 +53,14 @@ class Layout:
         path = (*(p for p in hosted.location if p), hosted.equipment_id)
         parent = await self._folder(path)
         twins = await self._folder((FLAT, hosted.equipment_id))
-        type_definition = await self._type(hosted)
+        type_definition = await self.types.of(hosted)
         above = structured_id(*path, hosted.task)
         node = await self.builder.add_object(parent, above, hosted.task, type_definition=type_definition)
         nodes = RecommendationNodes(hosted, self.builder, self.good_share)
         for shown in (*output_fields(hosted.outputs), *COMMON, STATUS_TEXT):
             nodes.cells[shown.name] = await self._cell(node, above, twins, shown, hosted)
         await nodes.announce()
+        await self.desk.host(nodes, node, parent, self.root)
         return nodes
 
     async def _cell(self, parent: ua.NodeId, above: str, twins: ua.NodeId, shown: Field, hosted: HostedTask) -> Cell:
@@ -78,20 +77,11 @@ class Layout:
         if path == (FLAT,):
             return self.flat
         if path not in self._folders:
-            parent = await self._folder(path[:-1])
-            self._folders[path] = await self.builder.add_object(parent, structured_id(*path), path[-1], organizes=True)
+            parent, notifies = await self._folder(path[:-1]), path[0] != FLAT
+            made = await self.builder.add_object(
+                parent, structured_id(*path), path[-1], organizes=True, notifies=notifies
+            )
+            if notifies:
+                await self.builder.refer(parent, ObjectIds.HasNotifier, made)
+            self._folders[path] = made
         return self._folders[path]
-
-    async def _type(self, hosted: HostedTask) -> ua.NodeId:
-        """The task's own ObjectType below RecommendationType: its declared outputs."""
-        name = f"{browse_name(hosted.task.replace('-', '_'))}{BASE_TYPE}"
-        if name not in self._types:
-            words = f"{hosted.outputs.kind.value} advice of task {hosted.task}"
-            node = await self.builder.add_object_type(self._types[BASE_TYPE], name, words)
-            for shown in output_fields(hosted.outputs):
-                await self._declare(node, name, shown)
-            self._types[name] = node
-        return self._types[name]
-
-    async def _declare(self, parent: ua.NodeId, type_name: str, shown: Field) -> None:
-        await self.builder.add_variable(parent, f"{type_name}/{shown.browse_name}", shown, declaration=True)

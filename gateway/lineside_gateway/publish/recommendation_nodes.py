@@ -10,7 +10,7 @@ from enum import StrEnum
 from asyncua import ua
 
 from lineside_gateway.publish.errors import PublishError
-from lineside_gateway.publish.fields import VARIANT, Field, FieldType, State, contents, flat, structured
+from lineside_gateway.publish.fields import ENUMERATIONS, VARIANT, Field, FieldType, State, contents, flat, structured
 from lineside_gateway.publish.nodeids import StatusCodes, status_code
 from lineside_gateway.publish.reasons import encoded
 from lineside_gateway.publish.variables import Builder, data_value
@@ -78,6 +78,7 @@ class RecommendationNodes:
     cells: dict[str, Cell] = field(default_factory=dict)
     standing: Standing = Standing.WAITING
     shown: Recommendation | None = None
+    status: int = StatusCodes.BadWaitingForInitialData
 
     async def announce(self) -> None:
         """Say in words that nothing has been recommended yet."""
@@ -117,10 +118,15 @@ class RecommendationNodes:
         self.standing = Standing.FAILED
         await self._restate(_BAD[fault], cause)
 
-    async def set_state(self, key: str, state: State, why: str = "") -> bool:
-        """Move the shown recommendation to ``state``, ``why`` in words; False where another one is shown by now."""
+    async def set_state(self, key: str, state: State, why: str = "", only: State | None = None) -> bool:
+        """Move the shown recommendation to ``state``, ``why`` in words; False where another one is shown by now.
+
+        With ``only`` it moves from that state alone.
+        """
         if self.shown is None or self.shown.key != key:
             return False
+        if only is not None and self.cells["state"].value != only.value:
+            return True
         for name, value in (("state_reason", why), ("state", state.value)):
             self.cells[name].value = value
             await self._write(self.cells[name], StatusCodes.Good, datetime.now(UTC))
@@ -147,8 +153,9 @@ class RecommendationNodes:
     async def _restate(self, status: int, text: str) -> None:
         """Write every cell with ``status``; state and status text are the gateway's own word and stay Good."""
         source = None if self.shown is None else self.shown.window_end
+        self.status = status
         self.cells["status_text"].value = text
-        own = [self.cells["status_text"], self.cells["state"]]
+        own = [self.cells["status_text"], self.cells["state"], self.cells["state_reason"]]
         flag = self.cells[self._flag_field]
         now = datetime.now(UTC)
         for cell in self.cells.values():
@@ -166,9 +173,7 @@ class RecommendationNodes:
 
     async def _write(self, cell: Cell, status: int, source: datetime | None) -> None:
         missing = cell.value is None and status != StatusCodes.Good
-        value: object = cell.value
-        if cell.shown.field_type is FieldType.REASONS and isinstance(value, tuple):
-            value = encoded(value)
+        value = wire_value(cell.shown, cell.value)
         written = data_value(value, VARIANT[cell.shown.field_type], status, source)
         if missing:
             written = replace(written, StatusCode=status_code(_bad_or_no_data(status)))
@@ -189,6 +194,14 @@ class RecommendationNodes:
                     f"recommendation {rec.key} is not shown: {e}; correct the outputs declared by task '{rec.task}'"
                 ) from e
         return values
+
+
+def wire_value(shown: Field, value: object) -> object:
+    """A cell's value as the structured node carries it: structures for reasons, numbers for enumerated words."""
+    if shown.field_type is FieldType.REASONS and isinstance(value, tuple):
+        return encoded(value)
+    words = ENUMERATIONS.get(shown.field_type)
+    return value if words is None or value is None else words.index(str(value))
 
 
 def _bad_or_no_data(status: int) -> int:

@@ -16,12 +16,16 @@ from asyncua.server.server import Server
 from lineside_gateway.guard.modes import effective
 from lineside_gateway.hosting import hosting_server
 from lineside_gateway.publish.access import AnonymousOnly, ReadOnlyRuleset
+from lineside_gateway.publish.advisory import add_advisory_methods
+from lineside_gateway.publish.caller import NOBODY, Caller
+from lineside_gateway.publish.conditions import Answers, ConditionDesk, NoAnswers
+from lineside_gateway.publish.conditions.methods import ConditionMethods
 from lineside_gateway.publish.diagnostics import DiagnosticNodes, Diagnostics
 from lineside_gateway.publish.errors import HostingError, PublishError
 from lineside_gateway.publish.fields import State
 from lineside_gateway.publish.layout import Layout
+from lineside_gateway.publish.model import TypeModel
 from lineside_gateway.publish.names import NAMESPACE_URI
-from lineside_gateway.publish.reasons import add_reason_type
 from lineside_gateway.publish.recommendation_nodes import Fault, HostedTask, RecommendationNodes
 from lineside_gateway.publish.variables import Builder
 from lineside_plugins.types import Recommendation
@@ -35,7 +39,8 @@ class HostedServer:
     """Hosts the nodes of ``tasks`` at ``endpoint``. All methods are called from the loop that called ``start``.
 
     Times given are event time. ``good_share`` is the quality from which a recommendation is shown as Good. Port 0
-    takes a free port; ``endpoint`` tells which.
+    takes a free port; ``endpoint`` tells which. ``answers`` takes what operators answer; ``anonymous`` is what clients
+    without a user may do.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class HostedServer:
         *,
         good_share: float = GOOD_SHARE,
         heartbeat_s: float = HEARTBEAT_S,
+        answers: Answers | None = None,
+        anonymous: Caller = NOBODY,
     ) -> None:
         self._url = urlparse(endpoint)
         self._gateway_id = gateway_id
@@ -59,6 +66,9 @@ class HostedServer:
         self._heart: asyncio.Task[None] | None = None
         self._now: datetime | None = None
         self._demoted = False
+        self._anonymous = anonymous
+        self._answers: Answers = answers or NoAnswers()
+        self._desk: ConditionDesk | None = None
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -79,7 +89,7 @@ class HostedServer:
         server.product_uri = NAMESPACE_URI
         server.allow_remote_admin(False)
         server.set_identity_tokens([ua.AnonymousIdentityToken])
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity], ReadOnlyRuleset())
+        server.set_security_policy([ua.SecurityPolicyType.NoSecurity], ReadOnlyRuleset(self._anonymous))
         await server.set_application_uri(f"urn:lineside:gateway:{self._gateway_id}")
         server.set_endpoint(self.endpoint)
         await self._build(server)
@@ -126,13 +136,18 @@ class HostedServer:
             if nodes.supersedes(rec):
                 return False
             await nodes.show(rec, effective(nodes.hosted.mode, demoted=self._demoted), state, self._now)
+            await self._follow(nodes)
         return True
 
-    async def set_state(self, key: str, state: State, why: str = "") -> bool:
-        """Move the recommendation of ``key`` to ``state``, ``why`` in words; False where it is not shown any more."""
+    async def set_state(self, key: str, state: State, why: str = "", *, only: State | None = None) -> bool:
+        """Move the recommendation of ``key`` to ``state``, ``why`` in words; False where it is not shown any more.
+
+        With ``only`` it moves from that state alone.
+        """
         async with self._one_at_a_time:
             for nodes in self._nodes.values():
-                if await nodes.set_state(key, state, why):
+                if await nodes.set_state(key, state, why, only):
+                    await self._follow(nodes)
                     return True
         return False
 
@@ -140,7 +155,10 @@ class HostedServer:
         """Turn every recommendation Uncertain whose ``valid_until`` is before ``now``; how many turned."""
         async with self._one_at_a_time:
             self._now = now
-            return sum([await nodes.expire(now) for nodes in self._nodes.values()])
+            expired = [nodes for nodes in self._nodes.values() if await nodes.expire(now)]
+            for nodes in expired:
+                await self._follow(nodes)
+            return len(expired)
 
     async def fault(self, task: str | None, equipment_id: str | None, cause: str, fault: Fault = Fault.INPUTS) -> int:
         """Turn nodes Bad with ``cause`` in words until their next recommendation; None means all. How many turned."""
@@ -181,12 +199,19 @@ class HostedServer:
 
     async def _build(self, server: Server) -> None:
         builder = Builder(server, await server.register_namespace(NAMESPACE_URI))
-        builder.reasons = await add_reason_type(server, builder.namespace)
-        layout = self._layout = Layout(builder, self._good_share)
+        types = TypeModel(builder)
+        self._desk = ConditionDesk(builder, types, self._answers)
+        layout = self._layout = Layout(builder, self._good_share, types, self._desk)
         self._nodes = await layout.build(self._tasks)
+        ConditionMethods(self._desk).link()
         self._diagnostics = DiagnosticNodes(builder)
         await self._diagnostics.build(layout, self._gateway_id)
         await self._diagnostics.show_mode(self._demoted)
+        await add_advisory_methods(builder, self._answers)
+
+    async def _follow(self, nodes: RecommendationNodes) -> None:
+        if self._desk is not None:
+            await self._desk.follow(nodes)
 
     async def _beat(self) -> None:
         while self._diagnostics is not None:

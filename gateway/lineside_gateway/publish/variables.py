@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 from asyncua import ua
 from asyncua.server.server import Server
@@ -33,17 +35,37 @@ UNECE = {
     "1/min": "C94",
 }
 
+NOTIFIES = 0x01 | 0x04  # EventNotifier: SubscribeToEvents and HistoryRead (OPC UA Part 3, 8.59)
 _NULL = ua.Variant(None, ua.VariantType.Null)
 _status = functools.cache(status_code)  # nobody changes the StatusCode of a sample
 
 
+class Part(Protocol):
+    """A field of a base type that is to be a node: its names below the object, data type and type definition."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Browse path in the base namespace."""
+
+    @property
+    def data_type(self) -> int:
+        """NodeId in the base namespace."""
+
+    @property
+    def variable(self) -> int:
+        """VariableType of a component; 0 for a Property."""
+
+
 @dataclass(slots=True)
 class Builder:
-    """Adds nodes to one server's namespace, all of them readable and none writable."""
+    """Adds nodes to one server's namespace, all of them readable and none writable.
+
+    ``data_types`` are the own data types of fields whose type is none of the base namespace.
+    """
 
     server: Server
     namespace: int
-    reasons: ua.NodeId = field(default_factory=ua.NodeId)
+    data_types: dict[FieldType, ua.NodeId] = field(default_factory=dict)
 
     def node_id(self, identifier: str) -> ua.NodeId:
         """NodeId ``ns=<lineside>;s=identifier``."""
@@ -57,9 +79,11 @@ class Builder:
         *,
         type_definition: ua.NodeId | None = None,
         organizes: bool = False,
+        notifies: bool = False,
     ) -> ua.NodeId:
-        """An Object (a Folder without ``type_definition``) below ``parent``."""
-        attributes = ua.ObjectAttributes(DisplayName=ua.LocalizedText(name), EventNotifier=ua.Byte(0))
+        """An Object (a Folder without ``type_definition``) below ``parent``; ``notifies``: clients subscribe to it."""
+        notifier = NOTIFIES if notifies else 0
+        attributes = ua.ObjectAttributes(DisplayName=ua.LocalizedText(name), EventNotifier=ua.Byte(notifier))
         item = self._item(parent, identifier, name, ua.NodeClass.Object, attributes)
         item.ReferenceTypeId = standard(ObjectIds.Organizes if organizes else ObjectIds.HasComponent)
         item.TypeDefinition = type_definition or standard(ObjectIds.FolderType)
@@ -83,7 +107,7 @@ class Builder:
         attributes = ua.VariableAttributes(
             DisplayName=ua.LocalizedText(name or display_name(shown.name)),
             Description=ua.LocalizedText(shown.description),
-            DataType=self.reasons if is_array else standard(VARIANT[field_type].value),
+            DataType=self.data_types.get(field_type) or standard(VARIANT[field_type].value),
             ValueRank=ua.ValueRank.OneDimension if is_array else ua.ValueRank.Scalar,
             ArrayDimensions=[ua.UInt32(0)] if is_array else [],
             AccessLevel=ua.AccessLevel.CurrentRead.mask,
@@ -104,6 +128,62 @@ class Builder:
         if shown.low is not None and shown.high is not None:
             await self._property(node_id, f"{identifier}/EURange", "EURange", ua.Range(shown.low, shown.high))
         return node_id
+
+    async def add_condition_part(self, identifier: str, parent: str, part: Part) -> ua.NodeId:
+        """A Property or Variable of the base namespace below a condition; its value is null until it is written."""
+        attributes = ua.VariableAttributes(
+            DisplayName=ua.LocalizedText(part.names[-1]),
+            DataType=standard(part.data_type),
+            ValueRank=ua.ValueRank.Scalar,
+            AccessLevel=ua.AccessLevel.CurrentRead.mask,
+            UserAccessLevel=ua.AccessLevel.CurrentRead.mask,
+        )
+        item = self._item(self.node_id(parent), identifier, part.names[-1], ua.NodeClass.Variable, attributes)
+        item.BrowseName = ua.QualifiedName(part.names[-1], 0)
+        item.ReferenceTypeId = standard(ObjectIds.HasComponent if part.variable else ObjectIds.HasProperty)
+        item.TypeDefinition = standard(part.variable or ObjectIds.PropertyType)
+        return await self._add(item)
+
+    async def add_method(
+        self,
+        parent: ua.NodeId,
+        identifier: str,
+        name: str,
+        words: str,
+        arguments: Sequence[ua.Argument],
+        *,
+        mandatory: bool = False,
+    ) -> ua.NodeId:
+        """A Method with its InputArguments; what it does is put behind it later."""
+        attributes = ua.MethodAttributes(
+            DisplayName=ua.LocalizedText(name),
+            Description=ua.LocalizedText(words),
+            Executable=True,
+            UserExecutable=True,
+        )
+        item = self._item(parent, identifier, name, ua.NodeClass.Method, attributes)
+        item.ReferenceTypeId = standard(ObjectIds.HasComponent)
+        node_id = await self._add(item)
+        inputs = await self.server.get_node(node_id).add_property(
+            self.node_id(f"{identifier}/InputArguments"),
+            ua.QualifiedName("InputArguments", 0),
+            list(arguments),
+            ua.VariantType.ExtensionObject,
+            standard(ObjectIds.Argument),
+        )
+        if mandatory:
+            await self._mandatory(node_id)
+            await self._mandatory(inputs.nodeid)
+        return node_id
+
+    async def refer(self, source: ua.NodeId, kind: int, target: ua.NodeId) -> None:
+        """A reference from ``source`` to ``target``, seen from both."""
+        await self.server.get_node(source).add_reference(target, kind, forward=True, bidirectional=True)
+
+    async def notify_at(self, node_id: ua.NodeId) -> None:
+        """Let clients subscribe to events of ``node_id`` and read past ones."""
+        value = ua.DataValue(ua.Variant(NOTIFIES, ua.VariantType.Byte))
+        await self.server.get_node(node_id).write_attribute(AttributeIds.EventNotifier, value)
 
     async def write(self, node_id: ua.NodeId, value: ua.DataValue) -> None:
         """Set the Value attribute and notify subscribers.
@@ -143,7 +223,7 @@ class Builder:
         identifier: str,
         name: str,
         node_class: ua.NodeClass,
-        attributes: ua.ObjectAttributes | ua.ObjectTypeAttributes | ua.VariableAttributes,
+        attributes: ua.ObjectAttributes | ua.ObjectTypeAttributes | ua.VariableAttributes | ua.MethodAttributes,
     ) -> ua.AddNodesItem:
         attributes.WriteMask = ua.UInt32(0)
         attributes.UserWriteMask = ua.UInt32(0)
@@ -165,6 +245,17 @@ class Builder:
         result.StatusCode.check()
         added: ua.NodeId = result.AddedNodeId
         return added
+
+
+def argument(name: str, kind: ua.VariantType, words: str) -> ua.Argument:
+    """A scalar argument of a Method."""
+    return ua.Argument(
+        Name=ua.String(name),
+        DataType=standard(kind.value),
+        ValueRank=ua.Int32(-1),
+        ArrayDimensions=[],
+        Description=ua.LocalizedText(words),
+    )
 
 
 def data_value(

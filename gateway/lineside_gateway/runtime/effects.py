@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from lineside_gateway.audit import AuditError, AuditLog
 from lineside_gateway.guard.decision import Decision
@@ -50,7 +51,7 @@ class Effects:
         self._ledger = ledger
         self._audit = audit
         self._clock = clock
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[object]] = set()
 
     def decide(self, rec: Recommendation) -> Decision:
         """Ask the guard about ``rec``, note its answer, and start what it allows."""
@@ -60,7 +61,7 @@ class Effects:
         """Take up what an earlier run had begun."""
         assert self.write_back is not None  # noqa: S101 - the gateway sets it before anything runs
         decision = remembered.decision
-        self._note("resumed", task=decision.task, equipment_id=decision.equipment_id, key=decision.key)
+        self.note("resumed", task=decision.task, equipment_id=decision.equipment_id, key=decision.key)
         self._start(self.write_back.resume(remembered), f"resume {decision.key}")
 
     @property
@@ -74,10 +75,35 @@ class Effects:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
+    def accept(self, rec: Recommendation, comment: str) -> str:
+        """An operator's yes: in mode confirm it is written, through the guard; a sentence where it comes to nothing."""
+        self._show(rec.key, State.ACCEPTED, comment, only=State.PROPOSED)
+        if not self._guard.waits(rec.task):
+            return ""  # in the other modes an answer is noted, and changes nothing at the plant
+        decision = self._guard.accept(rec.key, self._clock())
+        if decision is None:
+            return f"{rec.key} does not wait for an answer"
+        followed = self._follow(rec, decision)
+        return "" if followed.refused is None else followed.refused.text
+
+    def reject(self, rec: Recommendation, comment: str) -> None:
+        """An operator's no."""
+        self._guard.reject(rec.key)
+        self._show(rec.key, State.REJECTED, comment, only=State.PROPOSED)
+
+    def note(self, event: str, **fields: object) -> bool:
+        """Write one audit line; False, and an error in the log, where the disk takes none."""
+        try:
+            self._audit.append(event, **fields)
+        except AuditError as e:
+            logger.error("audit_fails %s", e.sentence)  # noqa: TRY400 - the sentence says all
+            return False
+        return True
+
     def on_step(self, report: StepReport) -> None:
         """A step of an allowed decision: audited, counted, shown on its nodes."""
         ledger = self._ledger.task(report.task)
-        self._note("step", **asdict(report))
+        self.note("step", **asdict(report))
         self.on_effect(report)
         if report.step in _EFFECTS:
             ledger.effect(_EFFECTS[report.step])
@@ -108,7 +134,7 @@ class Effects:
     def _note_decision(self, decision: Decision) -> bool:
         """One line for every decision of a binding that may write; in the other modes nothing is asked of the plant."""
         refused = decision.refused
-        return self._note(
+        return self.note(
             "decision",
             task=decision.task,
             equipment_id=decision.equipment_id,
@@ -120,22 +146,10 @@ class Effects:
             writes=[asdict(w) for w in decision.writes],
         )
 
-    def _note(self, event: str, **fields: object) -> bool:
-        try:
-            self._audit.append(event, **fields)
-        except AuditError as e:
-            logger.error("audit_fails %s", e.sentence)  # noqa: TRY400 - the sentence says all
-            return False
-        return True
+    def _show(self, key: str, state: State, why: str, *, only: State | None = None) -> None:
+        self._start(self._hosted.set_state(key, state, why, only=only), f"state {key}")
 
-    def _show(self, key: str, state: State, why: str) -> None:
-        self._start(self._hosted.set_state(key, state, why), f"state {key}")
-
-    def _start(self, work: Coroutine[object, object, object], name: str) -> None:
-        task = asyncio.create_task(_run(work), name=name)
+    def _start(self, work: Coroutine[Any, Any, object], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-
-
-async def _run(work: Coroutine[object, object, object]) -> None:
-    await work

@@ -29,6 +29,7 @@ from lineside_gateway.runtime.binder import Binder
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed, Listeners
 from lineside_gateway.runtime.on_disk import OnDisk, on_disk
+from lineside_gateway.runtime.operators import Operators
 from lineside_gateway.runtime.pipeline import Parts, Pipeline, moment
 from lineside_gateway.runtime.plant_writer import LinkWriter
 from lineside_gateway.runtime.policies import orders_now
@@ -73,7 +74,8 @@ class Gateway:
             orders=lambda: orders_now(self.feed.job_orders),
             demoted=settings.gateway.advisory_only,
         )
-        self.hosted = HostedServer(settings.gateway.endpoint, settings.gateway.id, ())
+        self._operators = Operators(settings.gateway.data_dir, self.throw)
+        self.hosted = HostedServer(settings.gateway.endpoint, settings.gateway.id, (), answers=self._operators)
         self._watch: WorkerWatch | None = None
         self.on_effect: Callable[[StepReport], object] = lambda _report: None
         self._resolutions: asyncio.Queue[tuple[str, list[HostedTask] | LinesideError]] = asyncio.Queue()
@@ -136,7 +138,7 @@ class Gateway:
             journal=disk.audited_journal,
             held=lambda: "the plant-wide switch holds everything at advisory" if self.guard.demoted else "",
         )
-        self._effects = effects
+        self._effects = self._operators.effects = effects
         return Pipeline(
             Parts(self.feed, self._windower, dispatcher, self.hosted, effects, self.ledger), self.found.tasks
         )
@@ -149,7 +151,7 @@ class Gateway:
             assert self._effects is not None  # noqa: S101 - _run() assembles before it starts this
             self._effects.resume(remembered)
 
-    async def throw(self, demoted: bool, *, by: str, why: str = "") -> None:
+    async def throw(self, demoted: bool, by: str, why: str = "") -> None:
         """Throw the plant-wide switch; it is on disk when this returns."""
         assert self._disk is not None  # noqa: S101 - hosted nodes call this, and they stand only while it runs
         await self._thrown(await asyncio.to_thread(self._disk.switch.throw, demoted, by=by, why=why))

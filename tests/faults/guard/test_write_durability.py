@@ -108,8 +108,8 @@ class Plc:
             self._scan.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._scan
-            self.held = {tag: await self.value(tag) for tag in TAGS}
             await self._endpoint.close()
+            self.held = {tag: await self.value(tag) for tag in TAGS}
             self._endpoint = None
 
     async def value(self, tag: str) -> Any:
