@@ -5,6 +5,7 @@ from lineside_gateway.publish.conditions import Answer, Answers, Verdict
 from lineside_gateway.publish.diagnostics import Diagnostics
 from lineside_gateway.publish.errors import HostingError, PublishError
 from lineside_gateway.publish.fields import State
+from lineside_gateway.publish.history import HistoryStore
 from lineside_gateway.publish.names import NAMESPACE_URI
 from lineside_gateway.publish.recommendation_nodes import Fault, HostedTask
 from lineside_gateway.publish.server import HostedServer
@@ -16,6 +17,7 @@ __all__ = [
     "Caller",
     "Diagnostics",
     "Fault",
+    "HistoryStore",
     "HostedServer",
     "HostedTask",
     "HostingError",

@@ -34,6 +34,10 @@ _BAD = {
 }
 
 
+OWN_WORD = ("status_text", "state", "state_reason")
+"""Fields that are the gateway's own word about a recommendation: stamped with its own clock, and Good."""
+
+
 class Standing(StrEnum):
     """What the nodes show at present."""
 
@@ -155,7 +159,7 @@ class RecommendationNodes:
         source = None if self.shown is None else self.shown.window_end
         self.status = status
         self.cells["status_text"].value = text
-        own = [self.cells["status_text"], self.cells["state"], self.cells["state_reason"]]
+        own = [self.cells[name] for name in OWN_WORD]
         flag = self.cells[self._flag_field]
         now = datetime.now(UTC)
         for cell in self.cells.values():

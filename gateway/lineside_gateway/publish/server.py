@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from urllib.parse import ParseResult, urlparse
 
@@ -23,6 +23,7 @@ from lineside_gateway.publish.conditions.methods import ConditionMethods
 from lineside_gateway.publish.diagnostics import DiagnosticNodes, Diagnostics
 from lineside_gateway.publish.errors import HostingError, PublishError
 from lineside_gateway.publish.fields import State
+from lineside_gateway.publish.history import HistoryService, HistoryStore
 from lineside_gateway.publish.layout import Layout
 from lineside_gateway.publish.model import TypeModel
 from lineside_gateway.publish.names import NAMESPACE_URI
@@ -67,6 +68,8 @@ class HostedServer:
         self._now: datetime | None = None
         self._demoted = False
         self._anonymous = anonymous
+        self._store: HistoryStore | None = None
+        self._history: HistoryService | None = None
         self._answers: Answers = answers or NoAnswers()
         self._desk: ConditionDesk | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -76,14 +79,20 @@ class HostedServer:
         """The URL clients connect to, with the port in use."""
         return self._url.geturl()
 
-    async def start(self) -> None:
+    async def start(self, history: HistoryStore | None = None) -> None:
         """Build the nodes, listen and start the heartbeat.
+
+        ``history`` keeps what HistoryRead gives; it is closed by whoever opened it.
 
         Raises:
             HostingError: The port is taken or the address is not of this machine.
         """
         _check_free(self._url)
+        self._store = history
         server = hosting_server(AnonymousOnly())
+        if self._store is not None:
+            self._history = HistoryService(server.iserver, self._store)
+            server.iserver.history_manager = self._history
         await server.init()
         server.name = f"Lineside gateway {self._gateway_id}"
         server.product_uri = NAMESPACE_URI
@@ -116,7 +125,7 @@ class HostedServer:
         async with self._one_at_a_time:
             self._tasks += tuple(new)
             if self._layout is not None:
-                self._nodes |= await self._layout.build_tasks(new)
+                self._take(await self._layout.build_tasks(new))
 
     async def publish(self, rec: Recommendation, state: State = State.PROPOSED) -> bool:
         """Show ``rec``; False where its mode is not shown (off, shadow) or a newer one is shown already.
@@ -136,7 +145,7 @@ class HostedServer:
             if nodes.supersedes(rec):
                 return False
             await nodes.show(rec, effective(nodes.hosted.mode, demoted=self._demoted), state, self._now)
-            await self._follow(nodes)
+            await self._follow(nodes, fresh=True)
         return True
 
     async def set_state(self, key: str, state: State, why: str = "", *, only: State | None = None) -> bool:
@@ -199,17 +208,28 @@ class HostedServer:
 
     async def _build(self, server: Server) -> None:
         builder = Builder(server, await server.register_namespace(NAMESPACE_URI))
+        builder.historizing = self._history is not None
         types = TypeModel(builder)
         self._desk = ConditionDesk(builder, types, self._answers)
+        if self._history is not None:
+            self._history.desk, self._desk.keep = self._desk, self._history.keep_event
         layout = self._layout = Layout(builder, self._good_share, types, self._desk)
-        self._nodes = await layout.build(self._tasks)
+        self._take(await layout.build(self._tasks))
         ConditionMethods(self._desk).link()
         self._diagnostics = DiagnosticNodes(builder)
         await self._diagnostics.build(layout, self._gateway_id)
         await self._diagnostics.show_mode(self._demoted)
         await add_advisory_methods(builder, self._answers)
 
-    async def _follow(self, nodes: RecommendationNodes) -> None:
+    def _take(self, built: Mapping[tuple[str, str], RecommendationNodes]) -> None:
+        self._nodes |= built
+        if self._history is not None:
+            for nodes in built.values():
+                self._history.watch(nodes)
+
+    async def _follow(self, nodes: RecommendationNodes, *, fresh: bool = False) -> None:
+        if self._history is not None:
+            self._history.keep(nodes, fresh=fresh)
         if self._desk is not None:
             await self._desk.follow(nodes)
 
@@ -217,6 +237,8 @@ class HostedServer:
         while self._diagnostics is not None:
             await asyncio.sleep(self._heartbeat_s)
             await self._diagnostics.beat()
+            if self._store is not None:
+                await self._store.flush()
 
 
 async def _listen(server: Server, url: ParseResult) -> None:

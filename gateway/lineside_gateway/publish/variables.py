@@ -60,12 +60,14 @@ class Part(Protocol):
 class Builder:
     """Adds nodes to one server's namespace, all of them readable and none writable.
 
-    ``data_types`` are the own data types of fields whose type is none of the base namespace.
+    ``data_types`` are the own data types of fields whose type is none of the base namespace; ``historizing``: clients
+    can read the past of every Variable.
     """
 
     server: Server
     namespace: int
     data_types: dict[FieldType, ua.NodeId] = field(default_factory=dict)
+    historizing: bool = False
 
     def node_id(self, identifier: str) -> ua.NodeId:
         """NodeId ``ns=<lineside>;s=identifier``."""
@@ -104,15 +106,17 @@ class Builder:
         """A Variable with its unit and range. It waits for its first value unless it is a type's declaration."""
         field_type = shown.field_type
         is_array = field_type is FieldType.REASONS
+        past = self.historizing and not declaration
+        access = ua.AccessLevel.CurrentRead.mask | (ua.AccessLevel.HistoryRead.mask if past else 0)
         attributes = ua.VariableAttributes(
             DisplayName=ua.LocalizedText(name or display_name(shown.name)),
             Description=ua.LocalizedText(shown.description),
             DataType=self.data_types.get(field_type) or standard(VARIANT[field_type].value),
             ValueRank=ua.ValueRank.OneDimension if is_array else ua.ValueRank.Scalar,
             ArrayDimensions=[ua.UInt32(0)] if is_array else [],
-            AccessLevel=ua.AccessLevel.CurrentRead.mask,
-            UserAccessLevel=ua.AccessLevel.CurrentRead.mask,
-            Historizing=False,
+            AccessLevel=access,
+            UserAccessLevel=access,
+            Historizing=past,
         )
         item = self._item(parent, identifier, name or shown.browse_name, ua.NodeClass.Variable, attributes)
         item.ReferenceTypeId = standard(ObjectIds.HasComponent)

@@ -101,7 +101,7 @@ class Gateway:
             self._disk = disk
             begun = disk.journal.load()
             self.guard.restore((r.decision, r.settled) for r in begun)
-            await self.hosted.start()
+            await self.hosted.start(disk.history)
             try:
                 await self._thrown(disk.switch.read())
                 await self._run(disk, [r for r in begun if not r.settled], ready)

@@ -1,10 +1,10 @@
-"""What the gateway keeps on disk about its own deeds: the guard's journal, the audit log, the plant-wide switch."""
+"""What the gateway keeps on disk about its own deeds: journal, audit log, switch, history."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,9 +13,11 @@ from lineside_gateway.audit import AuditLog
 from lineside_gateway.guard.decision import Decision
 from lineside_gateway.guard.journal import SqliteJournal
 from lineside_gateway.guard.switch import PlantSwitch
+from lineside_gateway.publish import HistoryStore
 from lineside_gateway.settings import Settings
 
 JOURNAL = "guard.sqlite"
+HISTORY = "history.sqlite"
 AUDIT = "audit"
 
 
@@ -56,6 +58,7 @@ class OnDisk:
     journal: SqliteJournal
     audit: AuditLog
     switch: PlantSwitch
+    history: HistoryStore
 
     @property
     def audited_journal(self) -> AuditedJournal:
@@ -76,11 +79,10 @@ def on_disk(settings: Settings) -> Iterator[OnDisk]:
         keep=timedelta(days=settings.audit.keep_days),
         rotate_bytes=settings.audit.rotate_mb * 2**20,
     )
-    try:
+    with ExitStack() as opened:
+        opened.callback(audit.close)
         journal = SqliteJournal(folder / JOURNAL)
-        try:
-            yield OnDisk(journal, audit, PlantSwitch(folder))
-        finally:
-            journal.close()
-    finally:
-        audit.close()
+        opened.callback(journal.close)
+        history = HistoryStore(folder / HISTORY, 3600.0 * settings.gateway.history_h)
+        opened.callback(history.close)
+        yield OnDisk(journal, audit, PlantSwitch(folder), history)

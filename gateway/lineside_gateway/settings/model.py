@@ -162,7 +162,12 @@ class GatewaySettings(Section):
     endpoint: OpcUrl = Field(
         default="opc.tcp://127.0.0.1:4850/lineside", description="Endpoint of the hosted OPC UA server."
     )
-    data_dir: FilePath = Field(default=Path("var"), description="Folder for certificates and stored requests.")
+    data_dir: FilePath = Field(
+        default=Path("var"), description="Folder for certificates, stored requests, audit log, history and labels."
+    )
+    history_h: float = Field(
+        default=24.0, ge=0, le=8760, description="Hours of recommendations and events that clients can read back."
+    )
     advisory_only: bool = Field(
         default=False, description="Hold every mode above advisory at advisory, whatever the plant-wide switch says."
     )
