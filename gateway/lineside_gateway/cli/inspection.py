@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command()(browse)
     app.command()(status)
     app.command()(tasks)
+    app.command()(nodeset)
     app.command()(version)
 
 
@@ -150,6 +151,33 @@ def tasks() -> None:
         table.add_row(f"[bold]{name}[/]", ", ".join(reads), "\n".join(when), ", ".join(plugin.outputs().names),
                       entry.dist.name if entry.dist else entry.value)  # fmt: skip
     Console().print(table)
+
+
+def nodeset(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("lineside.nodeset2.xml"),
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Settings of a gateway: its tasks, and instances by id.")
+    ] = None,
+) -> None:
+    """Write the information model as NodeSet2, for HMI engineers: types, and the instances a gateway will host.
+
+    Equipment found by a glob in browse is known at run time only and has no instances in the file.
+
+    [bold]Examples[/]
+
+      lineside nodeset --out lineside.nodeset2.xml
+
+      lineside nodeset --config line1.yaml --out line1.nodeset2.xml
+    """  # fmt: skip
+    from lineside_gateway.publish.nodeset import export_nodeset  # noqa: PLC0415 - asyncua takes a second to import
+    from lineside_gateway.runtime.planned import planned_nodes  # noqa: PLC0415
+    from lineside_gateway.settings import load_settings  # noqa: PLC0415
+
+    settings = None if config is None else load_settings(config)
+    hosted, kinds = planned_nodes(settings)
+    name = "line-1" if settings is None else settings.gateway.id
+    count = asyncio.run(export_nodeset(hosted, name, out, kinds))
+    typer.echo(f"{out}: {count} nodes, {len(hosted)} recommendations on equipment, {len(kinds)} tasks")
 
 
 def version() -> None:

@@ -181,8 +181,9 @@ class Builder:
         return node_id
 
     async def refer(self, source: ua.NodeId, kind: int, target: ua.NodeId) -> None:
-        """A reference from ``source`` to ``target``, seen from both."""
-        await self.server.get_node(source).add_reference(target, kind, forward=True, bidirectional=True)
+        """A reference from ``source`` to ``target``, seen from both; a method has one parent, its type."""
+        whole = kind != ObjectIds.HasComponent
+        await self.server.get_node(source).add_reference(target, kind, forward=True, bidirectional=whole)
 
     async def notify_at(self, node_id: ua.NodeId) -> None:
         """Let clients subscribe to events of ``node_id`` and read past ones."""
