@@ -50,6 +50,7 @@ docs: .venv/.dev  ## Write the reference pages from the code
 train: .venv/.runtime  ## Rebuild all shipped models from seeds
 	@$(BIN)/lineside train maintenance $(ARGS)
 	@$(BIN)/lineside train reject $(ARGS)
+	@$(BIN)/lineside train compensation $(ARGS)
 
 evaluate: .venv/.runtime  ## Paired closed-loop trials on plants no training saw
 	@$(BIN)/lineside evaluate $(ARGS)

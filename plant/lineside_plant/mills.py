@@ -96,6 +96,7 @@ class Mill(Machine):
         self._break_u = streams.uniform(name, "tool break")
         self._sample_u = streams.uniform(name, "sample")
         self._gauge_z = streams.normal(name, "gauge")
+        self.offsets_taken = 0
         self.tool = self._next_tool()
 
     def _next_tool(self) -> Tool:

@@ -223,7 +223,9 @@ class Plant:
 
         def take(at_s: float) -> None:
             mill.set_offset(offset_um)
+            mill.offsets_taken += 1
             self._journal.change(machine, at_s, "ToolOffset", mill.offset_um)
+            self._journal.change(machine, at_s, "OffsetsTaken", mill.offsets_taken)
 
         self._command(take)
 

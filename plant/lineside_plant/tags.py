@@ -65,6 +65,7 @@ _ON_CHANGE = (
     Tag("MaintenanceTaken", TagType.UINT32, "Remote maintenance requests carried out", "", 0, 1e9),
     Tag("RejectsTaken", TagType.UINT32, "Remote rejects carried out", "", 0, 1e9),
     Tag("RejectsRefused", TagType.UINT32, "Remote rejects of a serial number that had left or is unknown", "", 0, 1e9),
+    Tag("OffsetsTaken", TagType.UINT32, "Remote tool offsets carried out", "", 0, 1e9, machines=MILLS),
     Tag("LastRejectedSerialNo", TagType.STRING, "Serial number of the last reject carried out", initial=""),
 )  # fmt: skip
 _WRITABLE = (

@@ -45,7 +45,7 @@ def test_the_demo_goes_all_the_way_and_reports_it(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
     found = json.loads(report.read_text())
-    for task in ("maintenance", "reject", "schedule"):
+    for task in ("maintenance", "reject", "schedule", "compensation"):
         assert all(found["recommendations"][task][k] > 0 for k in ("published", "written", "read_back", "acted_on"))
         assert found["latency_ms"][task]["p99"] >= found["latency_ms"][task]["p50"]
     assert found["ledger"]["balanced"] is True

@@ -54,7 +54,7 @@ def test_the_mounted_settings_are_valid(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(key, value)
     source = next(v.split(":")[0] for v in service("gateway")["volumes"] if "lineside.yaml" in v)
     settings = load_settings(DOCKER / source)
-    assert {t.task for t in settings.tasks} == {"maintenance", "reject", "schedule"}
+    assert {t.task for t in settings.tasks} == {"maintenance", "reject", "schedule", "compensation"}
     assert settings.gateway.endpoint.startswith("opc.tcp://0.0.0.0:4850")
     first = int(service("plant")["command"][service("plant")["command"].index("--port") + 1])
     ports = [int(s.url.rsplit(":", 1)[1]) for s in settings.servers]

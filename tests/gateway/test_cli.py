@@ -54,7 +54,7 @@ def test_tasks_are_listed_without_loading_a_model() -> None:
     """`lineside tasks` names the three built-in tasks."""
     result = lineside("tasks")
     assert result.returncode == 0
-    for name in ("maintenance", "reject", "schedule"):
+    for name in ("compensation", "maintenance", "reject", "schedule"):
         assert name in result.stdout
 
 

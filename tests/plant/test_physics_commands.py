@@ -143,6 +143,7 @@ def test_a_written_tool_offset_is_the_compensation_the_plc_goes_on_from():
     changes, events = step_to(plant, 3 * HOUR)
     offsets = values(changes["A1"], "ToolOffset")
     assert offsets[0] == pytest.approx(100.0)
+    assert values(changes["A1"], "OffsetsTaken") == [1]
     assert 100.0 < offsets[1] < 101.0
     shifted = [e.value for e in events if e.kind is EventKind.INSPECTION and e.equipment_id == "A1" and e.value < -60]
     assert len(shifted) > 10

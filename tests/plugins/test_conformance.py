@@ -145,7 +145,9 @@ def test_a_sample_that_would_not_work_is_caught(install: Callable[..., str], sam
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
-@pytest.mark.parametrize("task", [n for n in registry.installed() if n in ("maintenance", "reject", "schedule")])
+@pytest.mark.parametrize(
+    "task", [n for n in registry.installed() if n in ("compensation", "maintenance", "reject", "schedule")]
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
 def test_built_in_tasks_keep_the_contract(task: str, check: Check) -> None:
     """What ships is held to the same rules as what strangers write."""

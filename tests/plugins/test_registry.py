@@ -42,7 +42,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("site")
 def test_a_strangers_task_is_found_beside_the_built_in_ones() -> None:
     """Installing a distribution is all it takes."""
-    assert {"maintenance", "reject", "schedule", "strange"} <= set(registry.installed())
+    assert {"compensation", "maintenance", "reject", "schedule", "strange"} <= set(registry.installed())
     task = registry.create("strange", {"threshold": 0.7})
     assert task.config.threshold == 0.7
 

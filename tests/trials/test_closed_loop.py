@@ -29,7 +29,7 @@ async def test_every_task_acts_on_the_plant(advisers: Advisers) -> None:
     """Within three days each task has been written to the plant and acknowledged by it, and the ledger balances."""
     loop = in_lockstep(Replication(plant_seed=502, run_seed=2, horizon_h=72.0, warmup_h=0.0), advisers)
     await loop.run(72.0 * 3600.0)
-    for name in ("maintenance", "reject", "schedule"):
+    for name in ("maintenance", "reject", "schedule", "compensation"):
         assert loop.ledger.task(name).snapshot()["acted_on"], name
     assert loop.ledger.balanced
 

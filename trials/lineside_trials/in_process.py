@@ -52,7 +52,7 @@ def order_record(order: JobOrder, time: str) -> Record:
     }
 
 
-ACKNOWLEDGES = ("MaintenanceTaken", "RejectsTaken")
+ACKNOWLEDGES = ("MaintenanceTaken", "RejectsTaken", "OffsetsTaken")
 
 
 class InProcessLink:

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    task: Annotated[str, typer.Argument(help="An installed task that learns: maintenance, reject.")],
+    task: Annotated[str, typer.Argument(help="An installed task that learns: compensation, maintenance, reject.")],
     recordings: Annotated[
         Path, typer.Option(help="Folder of recordings; filled from simulated plants where it is empty.")
     ] = Path("var/recordings"),

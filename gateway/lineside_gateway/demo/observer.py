@@ -19,6 +19,7 @@ LOOK_EVERY_S = 0.5
 PLANT_COUNTERS = {
     "maintenance": ("MaintenanceTaken",),
     "reject": ("RejectsTaken",),
+    "compensation": ("OffsetsTaken",),
     "schedule": ("UpdatesTaken", "DispatchesByPriority"),
 }
 

@@ -31,7 +31,7 @@ from lineside_plugins.contract import Scope
 
 START_H = 57.0  # plant hours before the demo begins: with the default seed one grinder is then near its end
 SPEC_SEED = 7
-WORKERS = ("maintenance,reject", "schedule")  # a verdict on a part never waits for a schedule to be solved
+WORKERS = ("maintenance,reject,compensation", "schedule")  # a verdict on a part never waits for a schedule to be solved
 READY_WITHIN_S = 60.0
 REFRESH_S = 0.25
 DID_NOT_HAPPEN = 1
