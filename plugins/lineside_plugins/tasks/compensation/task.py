@@ -46,7 +46,8 @@ class CompensationTask(TrainableTask[CompensationConfig]):
             for tag in milling.CHANNELS
         )
         return Inputs(
-            trigger=Trigger(on_change=("SerialNo",), min_interval_s=self.config.every_s),
+            # State: the first parts after a stop are cut cold, so the offset has to be there before them.
+            trigger=Trigger(on_change=("SerialNo", "State"), min_interval_s=self.config.every_s),
             deadline_s=self.config.deadline_s,
             window=WindowSpec(channels, length=milling.LENGTH, period_s=milling.PERIOD_S, min_good=0.01),
             snapshot=("ToolCount", "ToolOffset"),
