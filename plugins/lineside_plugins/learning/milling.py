@@ -56,10 +56,14 @@ def since_tool(cells: Floats, tool: Floats) -> Mask:
     return out
 
 
-def offset_per_part(cells: Floats, fresh: Mask) -> Floats:
-    """Usual rise of the PLC's compensation per part (B,), um: median over cells of this tool, free of jumps."""
+def offset_per_part(cells: Floats) -> Floats:
+    """Usual rise of the PLC's compensation per part (B,), um: median over the window's cells, free of jumps.
+
+    Over all tools of the window, not the one in use alone: with few cells of a new tool an offset that somebody wrote
+    would pass for its usual rise.
+    """
     parts, offset = np.diff(cells[:, :, TOOL], axis=1), np.diff(cells[:, :, OFFSET], axis=1)
-    usable = fresh[:, 1:] & fresh[:, :-1] & (parts > 0) & np.isfinite(offset)
+    usable = (parts > 0) & np.isfinite(offset)
     slope = np.where(usable, offset / np.where(usable, parts, 1.0), np.inf)
     slope.sort(axis=1)
     middle = slope[np.arange(len(slope)), usable.sum(axis=1) // 2]

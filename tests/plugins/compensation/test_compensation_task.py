@@ -84,6 +84,14 @@ def test_an_offset_changed_since_the_measurement_is_put_back() -> None:
     assert found["inspected_course"] == pytest.approx(5.0 + then, abs=0.3)
 
 
+def test_an_offset_written_for_a_new_tool_is_not_its_usual_rise() -> None:
+    """Three minutes into a tool's life a written offset of 30 um leaves the usual rise per part as it was."""
+    fresh = batch(offset=0.4, tool=3)
+    cells = fresh.values.copy()
+    cells[0, -2:, m.OFFSET] += 30.0
+    assert m.offset_per_part(cells.astype(np.float64)) == pytest.approx([USUAL_UM], abs=1e-4)
+
+
 def test_the_advice_moves_with_what_was_measured(shipped: CompensationTask) -> None:
     """A tool whose parts measured 15 um over is told a higher offset than one whose parts measured 15 um under."""
     over, under = (

@@ -72,7 +72,7 @@ def course_features(cells: Floats, end_s: Floats, part: Floats, inspected: Float
     seen = np.maximum(this_tool.sum(axis=1), 1)
     shares = [(this_tool & (family == i)).sum(axis=1) / seen for i in range(m.FAMILIES)]
     now = [family[:, -1] == i for i in range(m.FAMILIES)]
-    usual = np.nan_to_num(m.offset_per_part(cells, fresh))
+    usual = np.nan_to_num(m.offset_per_part(cells))
     hour = m.hour_angle(end_s)
     ago, length = m.last_stop(cells[:, :, m.STATE])
     temperature, power = cells[:, :, m.TEMPERATURE], cells[:, :, m.POWER]
