@@ -44,3 +44,14 @@ def test_weights_of_another_architecture_are_refused() -> None:
     """Weights of another width do not load silently."""
     with pytest.raises(RuntimeError, match="size mismatch"):
         load_tensors(Mlp(2, (8,), 1), to_tensors(Mlp(2, (16,), 1), "net."), "net.", "cpu")
+
+
+def test_an_answer_does_not_depend_on_its_company() -> None:
+    """A row's output is the same to the bit in batches of every size, so that who shares a batch changes nothing."""
+    torch.manual_seed(3)
+    network, x = Mlp(30, (64, 64), 2).eval(), torch.randn(64, 30)
+    with torch.inference_mode():
+        whole = network(x)
+        for size in (1, 2, 3, 5, 8, 13, 40):
+            parts = torch.cat([network(x[at : at + size]) for at in range(0, len(x), size)])
+            np.testing.assert_array_equal(parts.numpy(), whole.numpy())

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from lineside_trials.arms import KPIS, Arm, Replication, run_rule_arm
+from lineside_trials.campaign import MOST_TOGETHER, Campaign, plan
 from lineside_trials.lineside_arm import Advisers, in_lockstep, load_advisers, run_lineside_arm
+from lineside_trials.lockstep import run_together
 from lineside_trials.over_opcua import run_over_opcua
 from lineside_trials.summary import document, table
 
@@ -38,13 +40,39 @@ async def test_every_task_acts_on_the_plant(advisers: Advisers) -> None:
 def test_the_same_seed_gives_the_same_kpis_in_process_and_over_opcua(advisers: Advisers) -> None:
     """Two plant hours through real OPC UA servers end with the KPIs of the in-process run, to the last bit."""
     replication = Replication(plant_seed=501, run_seed=1, horizon_h=2.0, warmup_h=0.0)
-    assert same(run_lineside_arm(replication, advisers), run_over_opcua(replication, advisers))
+    assert same(run_lineside_arm([replication], advisers)[0], run_over_opcua(replication, advisers))
+
+
+async def test_a_plant_runs_beside_others_as_if_alone(advisers: Advisers) -> None:
+    """KPIs and every count of what was said and done are the same alone and in step with another plant."""
+    pair = [Replication(plant_seed=p, run_seed=p, horizon_h=6.0, warmup_h=0.0) for p in (501, 504)]
+    together = [in_lockstep(r, advisers) for r in pair]
+    await run_together(together, 6.0 * 3600.0)
+    for replication, beside in zip(pair, together, strict=True):
+        alone = in_lockstep(replication, advisers)
+        await alone.run(6.0 * 3600.0)
+        assert same(dict(await alone.link.kpis()), dict(await beside.link.kpis()))
+        assert alone.ledger.snapshot() == beside.ledger.snapshot()
+
+
+def test_every_arm_of_every_replication_is_planned_once() -> None:
+    """However many processes there are, no run is left out or done twice, and Lineside's come first."""
+    runs = tuple(Replication(plant_seed=1 + i, run_seed=i, horizon_h=1.0, warmup_h=0.0) for i in range(19))
+    for jobs in (1, 2, 3, 8, 64):
+        for through_opcua in (False, True):
+            parts = plan(Campaign(runs, jobs=jobs, through_opcua=through_opcua))
+            done = sorted((part.arm, i) for part in parts for i in part.places)
+            assert done == sorted((arm, i) for arm in Arm for i in range(19))
+            sizes = [len(part.places) for part in parts if part.arm is Arm.LINESIDE]
+            assert all(part.arm is Arm.LINESIDE for part in parts[: len(sizes)])
+            assert max(sizes) - min(sizes) <= 1
+            assert max(sizes) <= (1 if through_opcua else MOST_TOGETHER)
 
 
 def test_lineside_changes_what_the_plant_does(advisers: Advisers) -> None:
     """With recommendations the KPIs differ from those of today's practice on the same plant and seed."""
     replication = Replication(plant_seed=503, run_seed=3, horizon_h=24.0, warmup_h=0.0)
-    assert not same(run_lineside_arm(replication, advisers), run_rule_arm(Arm.BASELINE, replication))
+    assert not same(run_lineside_arm([replication], advisers)[0], run_rule_arm(Arm.BASELINE, replication))
 
 
 def test_the_report_has_every_kpi_arm_and_interval() -> None:

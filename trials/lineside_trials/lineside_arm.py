@@ -1,9 +1,9 @@
-"""The Lineside arm of a trial: installed tasks with their shipped models, in lock-step with the plant."""
+"""The Lineside arm of a trial: installed tasks with their shipped models, in lock-step with one plant or several."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from lineside_gateway.settings import Settings, load_settings
 from lineside_plant import MACHINES, Observe, Plant, external_policy, tags_of
 from lineside_trials.arms import Replication
 from lineside_trials.in_process import InProcessLink, equipment_of
-from lineside_trials.lockstep import LockStep, build
+from lineside_trials.lockstep import LockStep, build, run_together
 from lineside_workers.runner import Runner
 
 
 @dataclass(frozen=True, slots=True)
 class Advisers:
-    """Tasks as the settings bind them, with their models loaded. One per process; replications share them."""
+    """Tasks as the settings bind them, with their models loaded. One per process."""
 
     settings: Settings
     tasks: Mapping[str, BoundTask]
@@ -38,6 +38,18 @@ class Advisers:
         wanted = set(wanted_tags(self.settings, {n: t.inputs for n, t in self.tasks.items()}))
         return {m: frozenset(t.name for t in tags_of(m) if t.name in wanted) for m in MACHINES}
 
+    def for_one_plant(self) -> dict[str, Runner]:
+        """Runners for one run of one plant, which knows nothing of any other.
+
+        A task that reads windows or snapshots is shown synthetic ones at its start and so has to be free of memory;
+        its runner is shared. A task that reads records only may remember a line: it gets a runner of its own.
+
+        Raises:
+            TaskError, WorkerError: A task cannot be used.
+        """
+        own = {n: t for n, t in self.tasks.items() if t.inputs.window is None and not t.inputs.snapshot}
+        return {**self.runners, **_load(own)}
+
 
 def load_advisers(settings_file: Path | None = None) -> Advisers:
     """Bind and load every task of the settings (default: those of the demo).
@@ -48,10 +60,14 @@ def load_advisers(settings_file: Path | None = None) -> Advisers:
     """
     settings = load_settings(settings_file or REFPLANT_SETTINGS)
     found = bind_tasks(settings)
-    runners = {name: Runner(name, task.settings.config, device="cpu") for name, task in found.tasks.items()}
+    return Advisers(settings, found.tasks, _load(found.tasks))
+
+
+def _load(tasks: Mapping[str, BoundTask]) -> dict[str, Runner]:
+    runners = {name: Runner(name, task.settings.config, device="cpu") for name, task in tasks.items()}
     for runner in runners.values():
         runner.load()
-    return Advisers(settings, found.tasks, runners)
+    return runners
 
 
 def allow_writes(guard: Guard, advisers: Advisers, equipment: list[Equipment]) -> None:
@@ -78,15 +94,22 @@ def in_lockstep(replication: Replication, advisers: Advisers) -> LockStep:
     table, tags, settings = TagTable(), advisers.tags, advisers.settings
     equipment = equipment_of(tags)
     link = InProcessLink(plant, table, tags, settings.job_control.server if settings.job_control else "")
-    loop = build(link, table, equipment, advisers.tasks, advisers.runners, settings)
+    loop = build(link, table, equipment, advisers.tasks, advisers.for_one_plant(), settings)
     allow_writes(loop.guard, advisers, equipment)
     return loop
 
 
 def run_lineside_arm(
-    replication: Replication, advisers: Advisers, progress: Callable[[float], None] | None = None
-) -> dict[str, float]:
-    """KPIs of the plant under Lineside's recommendations."""
-    loop = in_lockstep(replication, advisers)
-    asyncio.run(loop.run(replication.horizon_h * 3600.0, progress))
-    return dict(asyncio.run(loop.link.kpis()))
+    replications: Sequence[Replication], advisers: Advisers, progress: Callable[[float], None] | None = None
+) -> list[dict[str, float]]:
+    """KPIs of each plant under Lineside's recommendations, all of one horizon, run side by side.
+
+    A replication's KPIs do not depend on which others run beside it. ``progress`` hears the plant time (s) of each.
+    """
+
+    async def run() -> list[dict[str, float]]:
+        loops = [in_lockstep(r, advisers) for r in replications]
+        await run_together(loops, replications[0].horizon_h * 3600.0, progress)
+        return [dict(await loop.link.kpis()) for loop in loops]
+
+    return asyncio.run(run())

@@ -4,6 +4,8 @@ Each tick the plant runs ``tick_s`` of event time, all its samples are in the ta
 answer, and what the guard allows is written before the plant runs on. The plant stands still while Lineside thinks,
 so an answer comes up to one tick after its window closed; a part spends longer than that between the press and the
 end-of-line check (one grinding cycle and 60 s of conveyor).
+
+Several plants run side by side and share their batches: most of what a task costs is per batch, not per window.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from lineside_gateway.batching import MicroBatcher
+from lineside_gateway.batching import join
 from lineside_gateway.guard.guard import Guard
 from lineside_gateway.guard.steps import PlantWriter, Step, StepReport
 from lineside_gateway.guard.write_back import WriteBack
@@ -30,7 +32,6 @@ from lineside_plugins.types import Recommendation, Record, Scalar
 from lineside_workers.runner import Runner
 
 TICK_S = 60.0
-BATCH = 4096  # in lock-step everything due in a tick is one batch
 
 _EFFECTS = {Step.WRITTEN: Effect.WRITTEN, Step.READ_BACK: Effect.READ_BACK, Step.ACTED_ON: Effect.ACTED_ON}
 
@@ -67,33 +68,24 @@ class LockStep:
     refused: Counter[str] = field(default_factory=Counter)
 
     async def run(self, horizon_s: float, progress: Callable[[float], None] | None = None) -> None:
-        """Run to the horizon in ticks; ``progress`` hears the plant time (s) after each plant hour."""
-        at_s, told_s = 0.0, 0.0
-        while at_s < horizon_s:
-            at_s = min(at_s + TICK_S, horizon_s)
-            self.now = PLANT_EPOCH + timedelta(seconds=at_s)
-            await self.link.advance(at_s)
-            self.write_back.tick(self.now)
-            await self._answer(self.windower.close(time_us(at_s)))
-            if progress is not None and at_s - told_s >= 3600.0:
-                told_s = at_s
-                progress(at_s)
+        """Run alone; see ``run_together``."""
+        await run_together([self], horizon_s, progress)
 
-    async def _answer(self, requests: Sequence[Request]) -> None:
-        if not requests:
-            return
-        batcher = MicroBatcher(BATCH, 0.0)
-        for request in requests:
-            batcher.add(request, 0.0)
-        for batch in batcher.flush():
-            ledger = self.ledger.task(batch.task)
-            ledger.send(len(batch))
-            answers = self.runners[batch.task].run(batch.windows)
-            ledger.answer(len(batch))
-            for request, rec in zip(batch.requests, answers, strict=True):
-                ledger.settle(request.id, Outcome.NOTHING_TO_SAY if rec is None else Outcome.PUBLISHED)
-                if rec is not None:
-                    await self._act(rec)
+    async def observe(self, at_s: float) -> list[Request]:
+        """Run the plant to ``at_s``; the requests whose windows have closed by then, in the order of their ends."""
+        self.now = PLANT_EPOCH + timedelta(seconds=at_s)
+        await self.link.advance(at_s)
+        self.write_back.tick(self.now)
+        return self.windower.close(time_us(at_s))
+
+    async def take(self, request: Request, rec: Recommendation | None) -> None:
+        """Take a task's answer: put it on record and write to the plant what the guard allows."""
+        ledger = self.ledger.task(request.task)
+        ledger.send()
+        ledger.answer()
+        ledger.settle(request.id, Outcome.NOTHING_TO_SAY if rec is None else Outcome.PUBLISHED)
+        if rec is not None:
+            await self._act(rec)
 
     async def _act(self, rec: Recommendation) -> None:
         self.table.add_record(stream_of(rec.task), recommendation_record(rec))
@@ -102,6 +94,36 @@ class LockStep:
             await self.write_back.execute(decision)
         elif decision.reason is not None:
             self.refused[f"{rec.task}: {decision.reason.value}"] += 1
+
+
+async def run_together(
+    loops: Sequence[LockStep], horizon_s: float, progress: Callable[[float], None] | None = None
+) -> None:
+    """Run each loop to the horizon in ticks, in step with the others and as if it were alone.
+
+    ``progress`` hears the plant time (s) after each plant hour.
+    """
+    at_s, told_s = 0.0, 0.0
+    while at_s < horizon_s:
+        at_s = min(at_s + TICK_S, horizon_s)
+        due = [(loop, request) for loop in loops for request in await loop.observe(at_s)]
+        for (loop, request), rec in zip(due, _answers(due), strict=True):
+            await loop.take(request, rec)
+        if progress is not None and at_s - told_s >= 3600.0:
+            told_s = at_s
+            progress(at_s)
+
+
+def _answers(due: Sequence[tuple[LockStep, Request]]) -> list[Recommendation | None]:
+    """What the tasks say, request by request: everything due for one runner is one batch."""
+    batches: dict[Runner, list[int]] = {}
+    for i, (loop, request) in enumerate(due):
+        batches.setdefault(loop.runners[request.task], []).append(i)
+    answers: list[Recommendation | None] = [None] * len(due)
+    for runner, places in batches.items():
+        for i, rec in zip(places, runner.run(join([due[i][1] for i in places])), strict=True):
+            answers[i] = rec
+    return answers
 
 
 def build(

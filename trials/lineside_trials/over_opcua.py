@@ -157,7 +157,7 @@ async def _run(
         table = TagTable()
         link = OpcUaLink(settings, advisers.tasks, table)
         async with link.open(endpoints["MES"]) as equipment:
-            loop = build(link, table, equipment, advisers.tasks, advisers.runners, settings)
+            loop = build(link, table, equipment, advisers.tasks, advisers.for_one_plant(), settings)
             allow_writes(loop.guard, advisers, equipment)
             await loop.run(replication.horizon_h * 3600.0, progress)
             return dict(await link.kpis())

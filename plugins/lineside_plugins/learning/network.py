@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+WHOLE_ROWS = 8  # MKL and oneDNN take four rows at once; wider vectors may take twice as many
+
 
 class Mlp(nn.Module):
     """Fully connected network: (R, inputs) -> (R, outputs), SiLU between layers."""
@@ -26,9 +28,14 @@ class Mlp(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Raw outputs (R, outputs) of rows (R, inputs)."""
-        out: Tensor = self.layers(rows)
-        return out
+        """Raw outputs (R, outputs) of rows (R, inputs).
+
+        Outside training a row's output does not depend, not even in its last bit, on how many rows come with it:
+        matrix products of fewer than ``WHOLE_ROWS`` rows, or of the rows left over, sum in another order.
+        """
+        missing = 0 if self.training else -len(rows) % WHOLE_ROWS
+        out: Tensor = self.layers(nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows)
+        return out[: len(rows)]
 
 
 @dataclass(frozen=True, slots=True)
