@@ -30,8 +30,8 @@ demo: .venv/.runtime  ## Plant, broker, worker and gateway on loopback; ARGS="--
 test: .venv/.dev  ## The test suite: real OPC UA servers, a real broker, a real Celery worker
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
-test-faults: .venv/.dev  ## Long runs against faults: reconnects, restarts, refusals, attempts outside the envelope
-	@$(BIN)/python -m pytest -n 0 -m faults --timeout 3600 $(ARGS)
+test-faults: .venv/.dev  ## Faults injected into real processes; prints a table of recovery times
+	@$(BIN)/python -m pytest -n 3 -m faults --timeout 3600 $(ARGS)
 
 check: .venv/.dev  ## Format, lint, types, import rules, docs against code
 	@$(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lineside_gateway.ingest.account import TagAccounts
 from lineside_gateway.ingest.groups import Group, Groups
 from lineside_gateway.ingest.history import NEVER_US
 from lineside_gateway.ingest.samples import (
@@ -39,6 +40,7 @@ class Intake:
         self.closed_us = np.empty(0, np.int64)  # watermark per equipment number
         self.first_us = np.empty(0, np.int64)  # earliest time received per equipment number
         self.newest_us = np.empty(0, np.int64)  # latest time received per equipment number
+        self.accounts = TagAccounts()
         self._groups = Groups()
         self._tally = tally
         self._max_pending = max_pending
@@ -52,6 +54,7 @@ class Intake:
     def add_tag(self, number: int) -> None:
         """One more tag, of the next index, on equipment ``number``."""
         self.owner = np.append(self.owner, number)
+        self.accounts.grow(len(self.owner))
 
     def write_many(self, indices: ArrayLike, times_us: ArrayLike, values: ArrayLike, status: ArrayLike) -> None:
         """See ``TagTable.write_many``."""
@@ -71,6 +74,7 @@ class Intake:
             room = len(self.log) + count <= self._max_pending
             if room and group is not None and every(np.isfinite(value)) and self._is_fresh(group, times):
                 self._tally.received += count
+                self.accounts.receive(index)
                 self.log.append(index, times, value, good)
                 return
         else:
@@ -108,12 +112,13 @@ class Intake:
         """One sample of one tag."""
         number = int(self.owner[index])
         self._tally.received += 1
+        self.accounts.receive_one(index)
         if good and not math.isfinite(value):
-            self._tally.drop("non_finite")
+            self._drop("non_finite", np.array([index]))
         elif time_us <= self.closed_us[number]:
-            self._tally.drop("late")
+            self._drop("late", np.array([index]))
         elif len(self.log) >= self._max_pending:
-            self._tally.drop("overflow")
+            self._drop("overflow", np.array([index]))
         else:
             self.log.append_one(index, time_us, value, good)
             self.seen(number, time_us, time_us)
@@ -128,6 +133,7 @@ class Intake:
         if len(self.log) + len(columns[0]) > self._max_pending:
             return False
         self._tally.received += len(columns[0])
+        self.accounts.receive(columns[0])
         self.log.append(*columns)
         self.seen(number, first_us, int(times.max()))
         return True
@@ -135,8 +141,9 @@ class Intake:
     def _accept(self, columns: Columns) -> None:
         count = len(columns[0])
         self._tally.received += count
+        self.accounts.receive(columns[0])
         if len(self.log) + count > self._max_pending:
-            self._tally.drop("overflow", count)
+            self._drop("overflow", columns[0])
             return
         known = (columns[0] >= 0) & (columns[0] < len(self.owner))
         if not every(known):
@@ -153,8 +160,12 @@ class Intake:
         np.maximum.at(self.newest_us, number, columns[1])
 
     def _keep(self, columns: Columns, keep: BoolArray, reason: str) -> Columns:
-        self._tally.drop(reason, len(keep) - int(np.count_nonzero(keep)))
+        self._drop(reason, columns[0][~keep])
         return columns[0][keep], columns[1][keep], columns[2][keep], columns[3][keep]
+
+    def _drop(self, reason: str, indices: IntArray) -> None:
+        self._tally.drop(reason, len(indices))
+        self.accounts.drop(reason, indices)
 
     def seen(self, number: int, first_us: int, last_us: int) -> None:
         """Equipment ``number`` reported times from ``first_us`` to ``last_us``."""
@@ -165,7 +176,10 @@ class Intake:
         """Take all that the watermarks in ``closed_us`` make final; counts it as used, duplicates as dropped."""
         block, duplicates = self.log.take(self.closed_us[self.owner])
         self._tally.used += len(block)
-        self._tally.drop("duplicate", duplicates)
+        if len(block):
+            self.accounts.use(np.asarray(block.starts))
+        if len(duplicates):
+            self._drop("duplicate", duplicates)
         return block
 
     def waiting_since_us(self, numbers: Sequence[int]) -> list[int | None]:

@@ -9,6 +9,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lineside_gateway.ingest.history import NEVER_US
+
 IntArray: TypeAlias = NDArray[np.int64]
 DoubleArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -57,6 +59,7 @@ class Block:
         return found
 
 
+NONE = np.empty(0, np.int64)
 EMPTY = Block(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_), ())
 
 
@@ -116,15 +119,31 @@ class SampleLog:
             np.minimum.at(out, indices, times)
         return out
 
-    def take(self, edge_us: IntArray) -> tuple[Block, int]:
+    def waiting(self, size: int) -> IntArray:
+        """(size,) samples that wait per tag index."""
+        self._gather()
+        out = np.zeros(size, np.int64)
+        for indices, _, _, _ in self._chunks:
+            out += np.bincount(indices, minlength=size)
+        return out
+
+    def latest(self, size: int) -> IntArray:
+        """(size,) latest waiting time per tag index; ``NEVER_US`` where none waits."""
+        self._gather()
+        out = np.full(size, NEVER_US)
+        for indices, times, _, _ in self._chunks:
+            np.maximum.at(out, indices, times)
+        return out
+
+    def take(self, edge_us: IntArray) -> tuple[Block, IntArray]:
         """Remove all samples at or before ``edge_us[index]``.
 
         Returns:
-            Them as a Block, and how many duplicates (same tag, same time; the first to arrive stays) were left out.
+            Them as a Block, and the tags of duplicates (same tag, same time; the first to arrive stays) left out.
         """
         self._gather()
         if not self._chunks:
-            return EMPTY, 0
+            return EMPTY, NONE
         columns = self._joined()
         if columns[1].max() <= edge_us.min():
             self._chunks, self._length = [], 0
@@ -144,20 +163,21 @@ class SampleLog:
         return np.concatenate(index), np.concatenate(time_us), np.concatenate(value), np.concatenate(good)
 
 
-def _sorted(columns: Columns, tags: int) -> tuple[Block, int]:
+def _sorted(columns: Columns, tags: int) -> tuple[Block, IntArray]:
     index, time_us = columns[0], columns[1]
     if not len(index):
-        return EMPTY, 0
+        return EMPTY, NONE
     step, later = index[1:] - index[:-1], time_us[1:] > time_us[:-1]
     if every((step > 0) | ((step == 0) & later)):
-        return Block(*columns, _starts(index, tags)), 0
+        return Block(*columns, _starts(index, tags)), NONE
     order = _order(index, time_us)
     index, time_us = index[order], time_us[order]
     fresh = np.empty(len(index), np.bool_)
     fresh[0] = True
     np.logical_or(index[1:] != index[:-1], time_us[1:] != time_us[:-1], out=fresh[1:])
-    duplicates = len(index) - int(np.count_nonzero(fresh))
-    if duplicates:
+    duplicates = NONE
+    if not every(fresh):
+        duplicates = index[~fresh]
         order, index, time_us = order[fresh], index[fresh], time_us[fresh]
     return Block(index, time_us, columns[2][order], columns[3][order], _starts(index, tags)), duplicates
 

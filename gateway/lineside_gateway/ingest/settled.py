@@ -51,6 +51,15 @@ class Settled:
         times = [found[0] for found in (self.as_of(i, None) for i in indices.tolist()) if found]
         return max(times, default=None)
 
+    def newest(self, size: int) -> IntArray:
+        """(size,) time of each tag's latest sample; ``NEVER_US`` before any."""
+        out = np.full(size, NEVER_US)
+        out[: len(self._time_us)] = self._time_us
+        last = np.append(np.flatnonzero(self.block.index[1:] != self.block.index[:-1]), len(self.block) - 1)
+        if len(self.block):
+            out[self.block.index[last]] = self.block.time_us[last]
+        return out
+
     def gap(self, indices: IntArray) -> tuple[int, int | None]:
         """Latest sample of the tags ``indices`` before the block (NEVER_US: none), and their earliest one in it."""
         known = indices[indices >= 0]

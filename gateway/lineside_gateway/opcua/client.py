@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lineside_gateway.errors import JobControlError, WriteError
 from lineside_gateway.opcua.addresses import Namespaces
@@ -47,6 +48,8 @@ class LinkStatus:
     error: str
     """Operator's sentence for what stands in the way, "" when connected."""
     connects: int
+    """Sessions made; ``resumes`` counts how often one was taken up again on a new channel."""
+    resumes: int
     equipment: int
     tags: int
     pending: Mapping[tuple[str, str], str]
@@ -57,10 +60,14 @@ class LinkStatus:
 class ServerLink:
     """Keeps one server connected, resolved and subscribed, and writes to it. Lives on one event loop."""
 
-    def __init__(self, plan: ServerPlan, pki: Pki, jitter: random.Random | None = None) -> None:
+    def __init__(
+        self, plan: ServerPlan, pki: Pki, jitter: random.Random | None = None, sessions: Path | None = None
+    ) -> None:
+        """``sessions`` is the folder where standing sessions are noted, to be closed after a crash; None notes none."""
         self.plan = plan
         self.name = plan.server.name
-        self._session = Session(plan.server, pki, jitter)
+        kept = None if sessions is None else sessions / f"{plan.server.name}.json"
+        self._session = Session(plan.server, pki, jitter, kept)
         self._connection: Connection | None = None
         self._ready = False
         self._subscription: TagSubscription | None = None
@@ -69,6 +76,7 @@ class ServerLink:
         self._watched: set[tuple[str, str]] = set()
         self._rejected: dict[tuple[str, str], str] = {}
         self._history_read = False
+        self._gaps: list[int] = []
 
     async def run(self, sink: Sink) -> None:
         """Connect and deliver until cancelled; a lost or absent server is waited for. Closes the session on exit."""
@@ -80,7 +88,10 @@ class ServerLink:
                 self._connection, self._ready = None, False
                 sink.lost(self.name)
 
-        await self._session.run(serve)
+        def lost(cause: str) -> None:
+            self._gaps.append(sink.gap(self.name, cause))
+
+        await self._session.run(serve, lost)
 
     @property
     def connected(self) -> bool:
@@ -112,6 +123,7 @@ class ServerLink:
             self._session.state,
             error,
             self._session.connects,
+            self._session.resumes,
             len(self._equipment),
             len(self._watched),
             pending,
@@ -177,14 +189,20 @@ class ServerLink:
         return await self._feeds.orders.update(job_order_id, priority, equipment_id)
 
     async def _serve(self, connection: Connection, sink: Sink) -> None:
-        subscription = TagSubscription(connection, sink)
-        self._subscription = subscription
-        self._watched, self._rejected = set(), {}
-        await subscription.open()
-        self._connection = connection
-        feeds = Feeds(connection, subscription, self.plan, sink)
-        self._feeds = feeds
-        await self._begin(connection, subscription, feeds, sink)
+        subscription, feeds = self._subscription, self._feeds
+        if not connection.vitals.ready or subscription is None or feeds is None:
+            subscription = self._subscription = TagSubscription(connection, sink)
+            self._watched, self._rejected = set(), {}
+            await subscription.open()
+            self._connection = connection
+            feeds = self._feeds = Feeds(connection, subscription, self.plan, sink)
+            await self._begin(connection, subscription, feeds, sink)
+            connection.vitals.ready = True
+        else:
+            self._connection = connection
+            await subscription.resume(self._gaps)
+            sink.resolved(self.name, self.equipment)
+        self._gaps = []
         self._ready = True
         started, wait = time.monotonic(), RETRY_FIRST_S
         while True:
@@ -206,11 +224,10 @@ class ServerLink:
         await self._resolve(connection, subscription, sink)
         await reader.fill([n for e in self.equipment for n in e.tags.values()], hold)
         subscription.counters.history = reader.report.values
-        # Not after a loss on the way: live samples would move the watermark past the history that is read again then.
+        self._history_read = True  # from the first live sample on the watermark is past what would be read again
         await subscription.release()
         await feeds.open()
         feeds.history = None
-        self._history_read = True
         reader.tell()
 
     @property

@@ -139,3 +139,13 @@ class Sink(Protocol):
 
     def lost(self, server: str) -> None:
         """The server's connection is lost: what it sent is growing stale until ``resolved`` is called again."""
+
+    def gap(self, server: str, cause: str, tags: Sequence[TagNode] | None = None) -> int:
+        """Values of ``tags`` (None: of all numeric ones of the server) may be missing from here to the next ones.
+
+        Returns:
+            What names the gap to ``filled``.
+        """
+
+    def filled(self, gap: int) -> None:
+        """What a gap left out has been delivered after all, or nothing was."""

@@ -21,7 +21,7 @@ from lineside_gateway.opcua.connection import Connection, chunks
 from lineside_gateway.opcua.delivery import Sink, TagNode
 from lineside_gateway.opcua.events import STREAM, EventSource
 from lineside_gateway.opcua.publishing import Hold
-from lineside_gateway.opcua.standard import AttributeIds, ObjectIds, StatusCodes, UaError, standard
+from lineside_gateway.opcua.standard import AttributeIds, StatusCodes, UaError
 from lineside_gateway.opcua.values import event_time_us, moment, number, status_of
 from lineside_gateway.settings import ServerSettings
 from lineside_plugins.types import Record
@@ -131,7 +131,7 @@ class HistoryReader:
             by_depth.setdefault(self._depths_s[node.tag], []).append(node)
         for depth_s, group in by_depth.items():
             start = moment(live_us - round(depth_s * 1e6))
-            for part in chunks(group, await self._max_nodes()):
+            for part in chunks(group, self._connection.limits.history):
                 if not await self._span(part, start, live_us, bounds=True):
                     await self._span(part, start, live_us, bounds=False)
 
@@ -228,12 +228,6 @@ class HistoryReader:
             if result.ContinuationPoint:
                 self._points[node_id] = result.ContinuationPoint
         return results
-
-    async def _max_nodes(self) -> int:
-        """Nodes per HistoryRead, never above ``batch_size``; 0 or absent means that the server sets no limit."""
-        node = standard(ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData)
-        limit = _number((await self._connection.read([node]))[0])
-        return min(limit or self._server.batch_size, self._server.batch_size)
 
     async def _release(self) -> None:
         """Let the server forget what it holds for pages that were not read."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from asyncua import ua
 
-from lineside_gateway.opcua.connection import Connection, chunks
+from lineside_gateway.opcua.connection import Connection, Limit
 from lineside_gateway.opcua.delivery import TagNode
 from lineside_gateway.opcua.standard import AttributeIds, StatusCodes
 from lineside_gateway.settings import Report
@@ -46,25 +46,23 @@ class Monitor:
 
         A server that knows no timestamp trigger is asked again without it.
         """
-        codes: dict[int, ua.StatusCode] = {}
-        filtered = self._connection.server.report is Report.TIMESTAMP
-        for part in chunks(list(items), self._connection.limits.monitor):
-            codes |= await self._request(subscription_id, {h: items[h] for h in part}, filtered=filtered)
+        codes = await self._request(subscription_id, items, filtered=self._connection.server.report is Report.TIMESTAMP)
         again = {h: items[h] for h, c in codes.items() if c.value in _NO_FILTER and items[h].event_filter is None}
-        for part in chunks(list(again), self._connection.limits.monitor):
-            codes |= await self._request(subscription_id, {h: again[h] for h in part}, filtered=False)
-        return codes
+        return codes | await self._request(subscription_id, again, filtered=False)
 
     async def _request(
         self, subscription_id: int, items: Mapping[int, Item], *, filtered: bool
     ) -> dict[int, ua.StatusCode]:
-        params = ua.CreateMonitoredItemsParameters()
-        params.SubscriptionId = ua.UInt32(subscription_id)
-        params.TimestampsToReturn = ua.TimestampsToReturn.Both
-        params.ItemsToCreate = [self._create_request(h, item, filtered) for h, item in items.items()]
-        results: Sequence[ua.MonitoredItemCreateResult]
-        results = await self._connection.client.uaclient.create_monitored_items(params)
-        return {h: r.StatusCode for h, r in zip(items, results, strict=True)}
+        async def create(part: Sequence[int]) -> list[ua.StatusCode]:
+            params = ua.CreateMonitoredItemsParameters()
+            params.SubscriptionId = ua.UInt32(subscription_id)
+            params.TimestampsToReturn = ua.TimestampsToReturn.Both
+            params.ItemsToCreate = [self._create_request(h, items[h], filtered) for h in part]
+            results = await self._connection.client.uaclient.create_monitored_items(params)
+            return [r.StatusCode for r in results]
+
+        codes = await self._connection.batched(Limit.MONITOR, list(items), create)
+        return dict(zip(items, codes, strict=True))
 
     def _create_request(self, handle: int, item: Item, filtered: bool) -> ua.MonitoredItemCreateRequest:
         server = self._connection.server

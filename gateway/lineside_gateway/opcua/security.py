@@ -102,8 +102,8 @@ class Pki:
         )
 
 
-async def secure(client: Client, server: ServerSettings, pki: Pki) -> None:
-    """Set policy, mode, certificates and user on a client that has not connected yet.
+async def secure(client: Client, server: ServerSettings, pki: Pki) -> tuple[str | None, str | None]:
+    """Set policy, mode and certificates on a client that has not connected yet; returns user and password.
 
     The endpoint list is fetched over an unsecured channel; nothing secret is sent before the certificate is checked.
 
@@ -114,13 +114,13 @@ async def secure(client: Client, server: ServerSettings, pki: Pki) -> None:
     client.application_uri = pki.application_uri
     client.name = client.description = f"lineside {pki.gateway_id}"
     security = server.security
-    if security.user is not None:
-        client.set_user(security.user)
-        client.set_password(secret(security) or "")
+    login = security.user, secret(security) if security.user is not None else None
     if security.policy is SecurityPolicy.NONE:
-        return
+        return login
     policy, mode = _POLICIES[security.policy], _MODES[security.effective_mode]
-    offered = await Client(server.url, timeout=server.request_timeout_s).connect_and_get_server_endpoints()
+    offered = await Client(
+        client.server_url.geturl(), timeout=server.request_timeout_s
+    ).connect_and_get_server_endpoints()
     endpoint = next((e for e in offered if (e.SecurityMode, e.SecurityPolicyUri) == (mode, policy.URI)), None)
     if endpoint is None:
         names = ", ".join(
@@ -140,6 +140,7 @@ async def secure(client: Client, server: ServerSettings, pki: Pki) -> None:
     await client.set_security(
         policy, certificate, key, server_certificate=uacrypto.CertProperties(der, "der"), mode=mode
     )
+    return login
 
 
 def _first_certificate(chain: bytes, name: str) -> bytes:

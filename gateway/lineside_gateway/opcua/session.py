@@ -1,4 +1,4 @@
-"""The one owner of a server's connection: connects, notices loss, waits, connects again, closes on exit."""
+"""The one owner of a server's connection: connects, notices loss, waits, takes the session up again, closes on exit."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import contextlib
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from asyncua import ua
@@ -17,20 +20,26 @@ from lineside_gateway.errors import ConnectError, CredentialsError, LinesideErro
 from lineside_gateway.opcua.addresses import Namespaces
 from lineside_gateway.opcua.connection import Connection, read_limits
 from lineside_gateway.opcua.security import Pki, secure
-from lineside_gateway.opcua.standard import Client, UaError
+from lineside_gateway.opcua.session_file import SessionFile
+from lineside_gateway.opcua.standard import Client, StatusCodes, UaError, UaStatusCodeError
+from lineside_gateway.opcua.transport import PROBE_S, Transport
 from lineside_gateway.opcua.wire import new_client
 from lineside_gateway.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
-PROBE_S = 5.0
-"""asyncua reads ServerStatus this often, and gives the server this long to answer."""
-CLOSE_S = 2.0
-"""Longest wait for CloseSession; a server that is gone does not answer it."""
 STEADY_S = 10.0
 """A connection that lived this long starts the next backoff anew."""
+REFUSED_WAITS = 6.0
+"""How much longer than the longest wait a refused user or certificate waits: too many attempts lock a user out."""
 JITTER = 0.2
 """Share by which a wait varies, so that gateways do not return in step."""
+MAX_CREATES, CREATES_WITHIN_S = 8, 60.0
+"""CreateSession requests to one server, whatever happens; thousands a minute have locked plants out of their PLCs."""
+FULL_SERVICE = 200
+"""A ServiceLevel from here up is healthy, below it degraded (OPC UA Part 4, 6.6.2.4.2)."""
+SETTLE_S = 60.0
+"""A connection to one of several endpoints is left for its ServiceLevel after this long at the earliest."""
 
 _REFUSED_USER = (
     ua.uaerrors.BadUserAccessDenied,
@@ -46,6 +55,16 @@ _REFUSED_SECURITY = (
     ua.uaerrors.BadSecurityPolicyRejected,
     ua.uaerrors.BadSecurityModeRejected,
 )
+_BUSY = {
+    StatusCodes.BadTcpServerTooBusy,
+    StatusCodes.BadTooManyOperations,
+    StatusCodes.BadServerHalted,
+    StatusCodes.BadShutdown,
+    StatusCodes.BadTimeout,
+    StatusCodes.BadOutOfMemory,
+    StatusCodes.BadResourceUnavailable,
+}
+"""Refusals that say nothing about the session: it is tried again."""
 
 
 class LinkState(StrEnum):
@@ -71,86 +90,281 @@ def quiet_library() -> None:
             library.setLevel(logging.CRITICAL)
 
 
-class Session:
-    """Keeps one server connected and hands each new connection to ``serve``.
+@dataclass(slots=True)
+class _Held:
+    """One session on the server, connected or to be taken up again."""
 
-    ``state``, ``error`` (what stands in the way, None when connected), ``connects`` and ``namespaces`` (of the latest
-    connection) may be read at any time from the event loop.
+    url: str
+    transport: Transport
+    connection: Connection
+    level: int
+    """ServiceLevel when it was opened."""
+    since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.since = time.monotonic()
+
+
+class Session:
+    """Keeps one server connected and hands each connection to ``serve``.
+
+    After a loss the session is taken up on a new channel and ``serve`` is given the same ``Connection`` again; where
+    the server has dropped it, ``serve`` gets a new one. ``state``, ``error`` (what stands in the way, None when
+    connected), ``connects``, ``resumes`` and ``namespaces`` (of the latest connection) may be read at any time.
     """
 
-    def __init__(self, server: ServerSettings, pki: Pki, jitter: random.Random | None = None) -> None:
+    def __init__(
+        self, server: ServerSettings, pki: Pki, jitter: random.Random | None = None, kept: Path | None = None
+    ) -> None:
+        """``kept`` is where the session is noted while it stands, so that it can be closed after a crash."""
         self.server = server
         self.state = LinkState.WAITING
         self.error: ConnectError | None = None
-        self.connects = 0
+        self.connects = self.resumes = 0
         self.namespaces = Namespaces(())
         self._pki = pki
         self._random = jitter or random.Random()
+        self._file = SessionFile(kept)
+        self._held: _Held | None = None
+        self._former_closed = kept is None
+        self._creates: deque[float] = deque(maxlen=MAX_CREATES)
+        self._caps: dict[str, int] = {}
         quiet_library()
 
-    async def run(self, serve: Callable[[Connection], Awaitable[None]]) -> None:
-        """Connect and serve until cancelled. ``serve`` is cancelled when its connection is lost.
+    async def run(
+        self, serve: Callable[[Connection], Awaitable[None]], lost: Callable[[str], None] = lambda _cause: None
+    ) -> None:
+        """Connect and serve until cancelled. ``serve`` is cancelled when its connection is lost, ``lost`` says why.
 
         A server that cannot be reached is waited for, with doubling, jittered waits. The session is closed on exit.
         """
         attempt = 0
         try:
             while True:
-                started = time.monotonic()
+                served_at: float | None = None
                 try:
-                    async with self.connect() as connection:
-                        await _until_lost(connection, serve)
+                    held = await self._reach()
+                    served_at = time.monotonic()
+                    await self._serve(held, serve)
                 except ConnectError as e:
                     self._note(e)
                 except LinesideError as e:
                     self._note(ConnectError(e.sentence, e.detail))
+                except (OSError, TimeoutError, UaError) as e:
+                    self._note(self._explain(e))
                 except Exception as e:  # the session loop is a supervision point: the others run on
                     crash = ConnectError(f"server '{self.server.name}': {type(e).__name__}: {e}; see the log")
                     if self.error is None or self.error.sentence != crash.sentence:
                         logger.exception("session_crashed server=%s", self.server.name)
                     self._note(crash)
-                if time.monotonic() - started > STEADY_S:
-                    attempt = 0
+                if served_at is not None and self.error is not None:
+                    lost(self.error.sentence)
+                    attempt = 0 if time.monotonic() - served_at > STEADY_S else attempt
                 await asyncio.sleep(self.wait_s(attempt))
                 attempt += 1
         finally:
+            if self._held is not None:
+                await self._held.transport.close()
             self.state = LinkState.CLOSED
 
     def wait_s(self, attempt: int) -> float:
         """Wait after failed attempt ``attempt``, from 0: doubling within the settings' bounds, jittered."""
         low, high = self.server.reconnect_min_s, self.server.reconnect_max_s
-        wait = high if self.state is LinkState.REFUSED else min(low * 2.0 ** min(attempt, 30), high)
+        refused = self.state is LinkState.REFUSED
+        wait = REFUSED_WAITS * high if refused else min(low * 2.0 ** min(attempt, 30), high)
         return wait * self._random.uniform(1 - JITTER, 1 + JITTER)
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:
-        """One connection, closed on exit; namespaces and OperationLimits are read anew.
+        """One new connection, closed on exit; namespaces and OperationLimits are read.
 
         Raises:
             ConnectError: Not reachable, not trusted, refused; the sentence has the next step.
         """
-        client = new_client(self.server.url, self.server.request_timeout_s, PROBE_S)
-        client.session_timeout = int(self.server.session_timeout_s * 1000)
+        held = await self._open(self.server.url)
+        watching = asyncio.ensure_future(held.transport.watch())  # keeps the channel's token fresh
         try:
+            self._connected(held)
             try:
-                async with asyncio.timeout(3 * self.server.request_timeout_s):
-                    await secure(client, self.server, self._pki)
-                    await client.connect()
-                    uris, limits = await asyncio.gather(client.get_namespace_array(), read_limits(client, self.server))
-                    namespaces = Namespaces(tuple(uris))
-            except (OSError, TimeoutError, UaError, ValueError) as e:
-                raise self._explain(e) from e
-            self.connects += 1
-            self.state, self.error, self.namespaces = LinkState.CONNECTED, None, namespaces
-            logger.info(
-                "server_connected server=%s url=%s connects=%d", self.server.name, self.server.url, self.connects
-            )
-            try:
-                yield Connection(client, self.server, namespaces, limits)
+                yield held.connection
             except (OSError, TimeoutError, UaError) as e:
                 raise self._explain(e) from e
         finally:
-            await _close(client)
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectError):
+                await watching
+            await held.transport.close()
+
+    # ---- connecting
+
+    async def _reach(self) -> _Held:
+        """The former session on a new channel where it may be taken up again, else a new one."""
+        if not self._former_closed:
+            await self._close_former()
+        if self._held is not None:
+            if await self._take_up(self._held):
+                self.resumes += 1
+                self._connected(self._held)
+                return self._held
+            self._held = None
+        self._held = await self._open_best()
+        self._connected(self._held)
+        return self._held
+
+    def _connected(self, held: _Held) -> None:
+        self.connects += not held.connection.vitals.ready
+        self.state, self.error, self.namespaces = LinkState.CONNECTED, None, held.connection.namespaces
+        logger.info(
+            "server_connected server=%s url=%s connects=%d resumes=%d",
+            self.server.name, held.url, self.connects, self.resumes,
+        )  # fmt: skip
+
+    async def _take_up(self, held: _Held) -> bool:
+        """Activate the session on a new channel; close it there where it is of no more use.
+
+        Raises:
+            ConnectError: The server cannot be reached, so that nothing is known of the session.
+        """
+        if not held.transport.holds_session:
+            return False
+        try:
+            async with asyncio.timeout(3 * self.server.request_timeout_s):
+                await held.transport.resume()
+        except UaStatusCodeError as e:
+            if e.code in _BUSY:
+                held.transport.drop()
+                raise self._explain(e) from e
+            logger.info("session_gone server=%s cause=%s", self.server.name, e)
+            await held.transport.abandon()
+            return False
+        except (OSError, TimeoutError, UaError, ValueError) as e:
+            held.transport.drop()
+            raise self._explain(e) from e
+        if held.connection.vitals.ready:
+            return True
+        await held.transport.close()
+        return False
+
+    async def _close_former(self) -> None:
+        """Close the session that a killed gateway of this name has left on the server."""
+        client = self._client(self.server.url)
+        if self._file.load(client):
+            try:
+                async with asyncio.timeout(3 * self.server.request_timeout_s):
+                    former = Transport(client, self._file)
+                    former.login(*await secure(client, self.server, self._pki))
+                    await former.resume()
+                    await former.close()
+                logger.info("former_session_closed server=%s", self.server.name)
+            except UaStatusCodeError as e:
+                logger.info("former_session_gone server=%s cause=%s", self.server.name, e)
+            except (OSError, TimeoutError, UaError, ValueError) as e:
+                raise self._explain(e) from e
+            finally:
+                client.disconnect_socket()
+            self._file.clear()
+        self._former_closed = True
+
+    async def _open_best(self) -> _Held:
+        """A connection to the endpoint with the highest ServiceLevel; the first that is healthy will do."""
+        best: _Held | None = None
+        error: ConnectError | None = None
+        for url in (self.server.url, *self.server.alternates):
+            try:
+                held = await self._open(url)
+            except ConnectError as e:
+                error = error or e
+                continue
+            if best is None or held.level > best.level:
+                best, held = held, best
+            if held is not None:
+                await held.transport.close()
+            if not self.server.alternates or best.level >= FULL_SERVICE:
+                break
+        if best is None:
+            assert error is not None  # noqa: S101  # there is at least one URL
+            raise error
+        return best
+
+    def _client(self, url: str) -> Client:
+        client = new_client(url, self.server.request_timeout_s, PROBE_S)
+        client.session_timeout = int(self.server.session_timeout_s * 1000)
+        return client
+
+    async def _open(self, url: str) -> _Held:
+        await self._keep_rate()
+        client = self._client(url)
+        transport = Transport(client, self._file)
+        try:
+            async with asyncio.timeout(3 * self.server.request_timeout_s):
+                transport.login(*await secure(client, self.server, self._pki))
+                await transport.open()
+                uris, limits = await asyncio.gather(
+                    client.get_namespace_array(), read_limits(client, self.server, self._caps)
+                )
+                await transport.probe()
+        except (OSError, TimeoutError, UaError, ValueError, ConnectError) as e:
+            await transport.close()
+            raise self._explain(e) from e
+        except BaseException:
+            await transport.close()
+            raise
+        connection = Connection(client, self.server, Namespaces(tuple(uris)), limits, transport.vitals)
+        return _Held(url, transport, connection, transport.vitals.service_level)
+
+    async def _keep_rate(self) -> None:
+        """Wait until another CreateSession is within ``MAX_CREATES`` in ``CREATES_WITHIN_S``."""
+        if len(self._creates) == MAX_CREATES:
+            await asyncio.sleep(max(0.0, self._creates[0] + CREATES_WITHIN_S - time.monotonic()))
+        self._creates.append(time.monotonic())
+
+    # ---- serving
+
+    async def _serve(self, held: _Held, serve: Callable[[Connection], Awaitable[None]]) -> None:
+        """Run ``serve`` until it ends or the connection is lost.
+
+        Raises:
+            ConnectError: The connection was lost, or another endpoint serves better.
+        """
+        serving = asyncio.ensure_future(serve(held.connection))
+        watching = asyncio.ensure_future(self._watch(held))
+        lost = False
+        try:
+            tasks: set[asyncio.Future[Any]] = {serving, watching}
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            name, lost = self.server.name, True
+            if watching.done():
+                error = watching.exception()
+                assert error is not None  # noqa: S101  # it ends by an error only
+                if not isinstance(error, ConnectError):
+                    raise error
+                raise ConnectError(f"server '{name}' is lost: {error.sentence}; connecting again", error.detail)
+            held.connection.vitals.ready = False  # the stream has ended on a line that works: begin anew
+            serving.result()
+            raise ConnectError(f"server '{name}' is lost: no more is asked of it; connecting again")
+        finally:
+            for task in (serving, watching):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, LinesideError, OSError, TimeoutError, UaError):
+                    await task
+            if lost and held.connection.vitals.ready:
+                held.transport.drop()
+            else:
+                await held.transport.close()
+
+    async def _watch(self, held: _Held) -> None:
+        several = bool(self.server.alternates)
+        watching = asyncio.ensure_future(held.transport.watch(always=several))
+        try:
+            while several and not watching.done():
+                await asyncio.wait({watching}, timeout=1.0)
+                level, since = held.transport.vitals.service_level, time.monotonic() - held.since
+                if level < min(held.level, FULL_SERVICE) and since > SETTLE_S:
+                    held.connection.vitals.ready = False
+                    raise ConnectError(f"its ServiceLevel fell from {held.level} to {level}")
+            await watching
+        finally:
+            watching.cancel()
 
     def _note(self, error: ConnectError) -> None:
         """Keep what stands in the way; log it when it changes, not at each attempt."""
@@ -161,6 +375,8 @@ class Session:
         self.state, self.error = state, error
 
     def _explain(self, e: Exception) -> ConnectError:
+        if isinstance(e, ConnectError):
+            return e
         who, detail = f"server '{self.server.name}' at {self.server.url}", f"{type(e).__name__}: {e}"
         if isinstance(e, TimeoutError):
             return ConnectError(f"{who} does not answer; check that it runs, and network and firewall", detail)
@@ -181,41 +397,3 @@ class Session:
         if isinstance(e, ua.uaerrors.BadTooManySessions):
             return ConnectError(f"{who} has no session left; close other clients or wait for their timeout", detail)
         return ConnectError(f"{who}: {e}", detail)
-
-
-async def _until_lost(connection: Connection, serve: Callable[[Connection], Awaitable[None]]) -> None:
-    """Run ``serve`` until it ends or the transport is lost.
-
-    Raises:
-        ConnectError: The connection was lost.
-    """
-    lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-
-    async def note(error: Exception) -> None:
-        if not lost.done():
-            lost.set_result(error)
-
-    connection.client.connection_lost_callback = note
-    serving = asyncio.ensure_future(serve(connection))
-    try:
-        waited: set[asyncio.Future[Any]] = {serving, lost}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            serving.result()
-        name = connection.server.name
-        raise ConnectError(
-            f"server '{name}' is lost; connecting again", repr(lost.result()) if lost.done() else "ended"
-        )
-    finally:
-        serving.cancel()
-        with contextlib.suppress(asyncio.CancelledError, LinesideError, OSError, TimeoutError, UaError):
-            await serving
-
-
-async def _close(client: Client) -> None:
-    """CloseSession and CloseSecureChannel where the server still answers; the socket in any case."""
-    client.connection_lost_callback = None
-    with contextlib.suppress(OSError, TimeoutError, UaError):
-        async with asyncio.timeout(CLOSE_S):
-            await client.disconnect()
-    client.disconnect_socket()

@@ -45,6 +45,9 @@ class TagSubscription:
         self._id = 0
         self._sequence = SequenceNumbers()
         self._missing: list[int] = []
+        self._after_missing: Published | None = None
+        self._missing_gap = 0
+        self._loss_gaps: list[int] = []
         self._silence_s = SILENCE_MIN_S
         self._heard_at = time.monotonic()
         self._restarted = False
@@ -87,11 +90,26 @@ class TagSubscription:
         The server sends each item's present value first.
         """
         handles = {self._routes.add(item): item for item in items}
-        codes = await self._monitor.create(self._id, handles)
+        try:
+            codes = await self._monitor.create(self._id, handles)
+        except BaseException:
+            for handle in handles:  # what the server may have created all the same comes as unknown handles
+                self._routes.remove(handle)
+            raise
         for handle, code in codes.items():
             if not code.is_good():
                 self._routes.remove(handle)
         return [codes[h] for h in handles]
+
+    async def resume(self, gaps: Sequence[int]) -> None:
+        """Go on after the session was taken up on a new channel.
+
+        What the server kept comes now, and what was on the way is asked for again; if all of it comes, ``gaps`` of the
+        sink are filled.
+        """
+        self._heard_at, self._restarted = time.monotonic(), False
+        self._loss_gaps += gaps
+        await restart_publishing(self._connection.client)
 
     async def guard(self, seconds: float) -> None:
         """Wait ``seconds`` while watching the stream; a silent publish loop is restarted once, then given up.
@@ -102,11 +120,12 @@ class TagSubscription:
         """
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, 0.5))
+            await asyncio.sleep(min(left, 0.2))
             if self._broken is not None:
                 raise self._broken
             if self._missing:
                 await self._fetch_missing()
+            await self.release()
             silent = time.monotonic() - self._heard_at
             name = self._connection.server.name
             if silent > 2 * self._silence_s:
@@ -120,6 +139,7 @@ class TagSubscription:
     def _on_publish(self, result: Published | ua.PublishResult) -> None:
         """Called once per publish response, in order; asyncua's own objects come on the plain path."""
         self._heard_at, self._restarted = time.monotonic(), False
+        self._connection.vitals.beat()
         found = plain_published(result) if isinstance(result, ua.PublishResult) else result
         if self._hold is not None:
             self._hold.add(found)
@@ -141,6 +161,17 @@ class TagSubscription:
             if missing:
                 self.counters.sequence_gaps += 1
                 self._missing += missing
+                if self._hold is None:  # what follows waits, so that nothing of what is asked for comes late
+                    self._missing_gap = self._sink.gap(self._connection.server.name, "a publish response was lost")
+                    self._after_missing, self._hold = found, Hold()
+                    return
+        self._take_response(found)
+        if found.has_data and self._loss_gaps and not self._missing:
+            for gap in self._loss_gaps:
+                self._sink.filled(gap)
+            self._loss_gaps.clear()
+
+    def _take_response(self, found: Published) -> None:
         self.counters.responses += 1
         self._take_notifications(found.notifications)
         if found.notifications and not found.more:
@@ -162,17 +193,30 @@ class TagSubscription:
                 )
 
     async def _fetch_missing(self) -> None:
-        """Ask for the messages that a gap left out, while the server still keeps them; they arrive late."""
-        missing, self._missing = self._missing, []
-        for number_ in missing:
-            try:
-                found = await fetch_missing(self._connection.client, self._id, number_)
-            except WireError:
-                self.counters.undecodable += 1
-                continue
-            except UaError:
-                continue  # no longer kept: counted as a gap and not as republished
+        """Ask for the messages that a gap left out, while the server still keeps them, then go on with what waits."""
+        whole = True
+        for number_ in self._missing:
+            found = await self._republished(number_)
             if found:
                 self.counters.republished += 1
                 self._take_notifications(found)
                 self._flush()
+            whole = whole and bool(found)
+        self._missing.clear()
+        if whole:
+            self._sink.filled(self._missing_gap)
+        else:
+            self._loss_gaps.clear()  # they stay open until the next values
+        if self._after_missing is not None:
+            result, self._after_missing = self._after_missing, None
+            self._take_response(result)
+
+    async def _republished(self, number_: int) -> Sequence[object]:
+        """What a message held, nothing where the server keeps it no longer."""
+        try:
+            return await fetch_missing(self._connection.client, self._id, number_)
+        except WireError:
+            self.counters.undecodable += 1
+        except UaError:
+            pass  # no longer kept: counted as a gap and not as republished
+        return ()

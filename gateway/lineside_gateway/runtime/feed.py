@@ -8,9 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from asyncua import ua
+from numpy.typing import NDArray
 
 from lineside_gateway.ingest import TagTable
-from lineside_gateway.opcua.delivery import Equipment, Float64Array, IndexArray, Int64Array, StatusArray, TagNode
+from lineside_gateway.opcua.delivery import (
+    OVERFLOW,
+    Equipment,
+    Float64Array,
+    IndexArray,
+    Int64Array,
+    StatusArray,
+    TagNode,
+)
 from lineside_gateway.runtime.clock import EventClock
 from lineside_plugins.types import Record, Scalar, SnapshotValue
 
@@ -80,8 +89,12 @@ class Feed:
     def samples(
         self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray | None
     ) -> None:
-        """Columns go on as columns."""
+        """Columns go on as columns; gaps end here, and one begins before a value with the overflow bit."""
         self.received += len(indices)
+        if self.table.gaps.any_open:
+            self.table.gaps.see(indices, times_us)
+        if status is not None:
+            self._overflowed(indices, times_us, (status & OVERFLOW) == OVERFLOW)
         self.table.adopt(indices, times_us, values, status)
         if not self._watched:
             return
@@ -94,6 +107,11 @@ class Feed:
     def exact(self, index: int, time_us: int, value: int) -> None:
         """Beside the column, where float64 does not hold it."""
         self.table.put_exact(index, time_us, value)
+
+    def _overflowed(self, indices: IndexArray, times_us: Int64Array, over: NDArray[np.bool_]) -> None:
+        if np.count_nonzero(over):
+            self.table.gaps.open(indices[over], "the server's queue overflowed; raise queue_size")
+            self.table.gaps.see(indices[over], times_us[over])
 
     def history(self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray) -> None:
         """Into the table, and nobody is told."""
@@ -132,6 +150,17 @@ class Feed:
     def lost(self, server: str) -> None:
         """A server is gone; its watermark stays."""
         self._tell.lost(server)
+
+    def gap(self, server: str, cause: str, tags: Sequence[TagNode] | None = None) -> int:
+        """Note in the ledger what may be missing."""
+        if tags is None:
+            tags = [n for machine in self.equipment.get(server, ()) for n in machine.tags.values()]
+        found = (self.table.index_of(n.equipment_id, n.tag) for n in tags)
+        return self.table.gaps.open(np.array([i for i in found if i is not None], np.int64), cause)
+
+    def filled(self, gap: int) -> None:
+        """Nothing is missing after all."""
+        self.table.gaps.fill(gap)
 
     def watermarks(self) -> dict[str, int]:
         """Watermark per piece of equipment, and per server under its own name."""

@@ -67,7 +67,8 @@ class Gateway:
         self.feed = Feed(table, lateness, watched_tags(settings), listeners)
         pki = Pki(settings.gateway.data_dir / "pki", settings.gateway.id)
         plans = plan_servers(settings, {n: t.inputs for n, t in self.found.tasks.items()})
-        self.links = [ServerLink(plan, pki) for plan in plans.values()]
+        kept = settings.gateway.data_dir / "sessions"
+        self.links = [ServerLink(plan, pki, sessions=kept) for plan in plans.values()]
         self.guard = Guard(
             (),
             current=self.feed.current,

@@ -80,6 +80,10 @@ class ServerSettings(Section):
 
     name: Name = Field(description="Name used by equipment, job_control and in messages.")
     url: OpcUrl = Field(description="Endpoint, opc.tcp://host:port/path.")
+    alternates: tuple[OpcUrl, ...] = Field(
+        default=(),
+        description="Endpoints of the same server's redundant partners; the one with the highest ServiceLevel is used.",
+    )
     security: SecuritySettings = Field(default_factory=SecuritySettings, description="Security of the session.")
     publishing_interval_ms: float = Field(
         default=100.0, ge=10, le=60_000, description="How often the server sends what has changed."
@@ -118,7 +122,12 @@ class ServerSettings(Section):
         default=60.0, ge=10, le=3600, description="How long the server keeps a session of a gateway that has gone."
     )
     reconnect_min_s: float = Field(default=0.5, gt=0, le=60, description="First wait before connecting again; doubles.")
-    reconnect_max_s: float = Field(default=30.0, gt=0, le=3600, description="Longest wait before connecting again.")
+    reconnect_max_s: float = Field(
+        default=5.0,
+        gt=0,
+        le=3600,
+        description="Longest wait before connecting again; a new session is asked for 8 times a minute at most.",
+    )
     batch_size: int = Field(
         default=200,
         ge=1,

@@ -120,6 +120,8 @@ class Recorder:
     past: dict[tuple[str, str], list[tuple[int, float, int]]] = field(default_factory=dict)
     past_rows: list[dict[str, Any]] = field(default_factory=list)
     begins: list[tuple[str, int]] = field(default_factory=list)
+    gaps: list[tuple[str, str, Any]] = field(default_factory=list)
+    fills: list[int] = field(default_factory=list)
 
     def resolved(self, server: str, equipment: Any) -> None:
         self.resolutions += 1
@@ -176,6 +178,13 @@ class Recorder:
 
     def lost(self, server: str) -> None:
         self.losses.append(server)
+
+    def gap(self, server: str, cause: str, tags: Any = None) -> int:
+        self.gaps.append((server, cause, tags))
+        return len(self.gaps)
+
+    def filled(self, gap: int) -> None:
+        self.fills.append(gap)
 
     def values(self, equipment_id: str, tag: str) -> list[float]:
         return [v for _, v, _ in self.numbers.get((equipment_id, tag), [])]
