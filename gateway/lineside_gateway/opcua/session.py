@@ -126,7 +126,7 @@ class Session:
         self._random = jitter or random.Random()
         self._file = SessionFile(kept)
         self._held: _Held | None = None
-        self._former_closed = kept is None
+        self._former_closed = False
         self._creates: deque[float] = deque(maxlen=MAX_CREATES)
         self._caps: dict[str, int] = {}
         quiet_library()
@@ -138,7 +138,7 @@ class Session:
 
         A server that cannot be reached is waited for, with doubling, jittered waits. The session is closed on exit.
         """
-        attempt = 0
+        attempt, self._former_closed = 0, False
         try:
             while True:
                 served_at: float | None = None

@@ -206,7 +206,7 @@ class Rig:
     books: Books
     link: ServerLink
     tags: tuple[str, ...]
-    running: asyncio.Task[None]
+    running: asyncio.Task[None] = field(init=False)
     creates: set[float] = field(default_factory=set)
 
     async def until(self, condition: Callable[[], object], within_s: float) -> float:
@@ -310,11 +310,15 @@ def policy(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def new_rig(tmp_path: Path, policy: str, identity: tuple[Path, Path]) -> AsyncIterator[Callable[..., Any]]:
-    """Makes the rig: server options, then ``server_settings``, extra tags as ``addresses``."""
+    """Makes a rig; ``addresses`` are extra tags, ``options`` the counter server's."""
     rigs: list[Rig] = []
 
-    async def make(server_settings: dict[str, Any] | None = None, addresses: dict[str, str] | None = None,
-                   **options: Any) -> Rig:  # fmt: skip
+    async def make(
+        server_settings: dict[str, Any] | None = None,
+        addresses: dict[str, str] | None = None,
+        run: bool = True,
+        **options: Any,
+    ) -> Rig:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
@@ -334,8 +338,10 @@ async def new_rig(tmp_path: Path, policy: str, identity: tuple[Path, Path]) -> A
         plan = ServerPlan(settings, (WantedEquipment(entry, wanted),))
         books = Books()
         link = ServerLink(plan, Pki(tmp_path / "pki", "test"), sessions=tmp_path / "sessions")
-        rig = Rig(tmp_path, server, proxy, books, link, tags, asyncio.create_task(link.run(books)))
+        rig = Rig(tmp_path, server, proxy, books, link, tags)
         rigs.append(rig)
+        if run:
+            rig.start()
         return rig
 
     yield make

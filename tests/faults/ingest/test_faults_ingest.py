@@ -173,11 +173,7 @@ async def test_messages_of_64_kib(new_rig, note):
 
 async def test_gateway_killed_again_and_again(new_rig, note):
     """A gateway that is killed six times in a row closes the session it left behind whenever it comes back."""
-    rig = await new_rig()
-    await rig.flowing()
-    rig.running.cancel()
-    await asyncio.gather(rig.running, return_exceptions=True)
-    assert (await rig.server.ask())["sessions"] == 0, "a gateway that ends in order leaves no session"
+    rig = await new_rig(run=False)
     for _ in range(6):
         victim = await rig.other_process()
         sessions = (await rig.server.ask())["sessions"]
@@ -186,3 +182,6 @@ async def test_gateway_killed_again_and_again(new_rig, note):
         assert sessions == 1
     rig.start()
     await check(rig, note, "gateway killed", await rig.flowing())
+    rig.running.cancel()
+    await asyncio.gather(rig.running, return_exceptions=True)
+    assert (await rig.server.ask())["sessions"] == 0, "a gateway that ends in order leaves no session"
