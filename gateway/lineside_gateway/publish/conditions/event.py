@@ -74,8 +74,8 @@ class HostedEvent:
         return self.fields.get(wanted, _NOTHING)
 
 
-def refresh_event(kind: int, words: str) -> HostedEvent:
-    """RefreshStart or RefreshEnd of the Server object (Part 9, 5.5.7)."""
+def refresh_event(notifier: ua.NodeId, kind: int, words: str) -> HostedEvent:
+    """RefreshStart or RefreshEnd of the Server object, as seen at ``notifier`` (Part 9, 5.5.7)."""
     server, now = standard(ObjectIds.Server), datetime.now(UTC)
     event_type = standard(kind)
     fields = {
@@ -89,4 +89,4 @@ def refresh_event(kind: int, words: str) -> HostedEvent:
         path("Severity"): ua.Variant(100, ua.VariantType.UInt16),
     }
     above = frozenset({event_type, standard(ObjectIds.SystemEventType), standard(ObjectIds.BaseEventType)})
-    return HostedEvent(server, above, fields)
+    return HostedEvent(notifier, above, fields)

@@ -102,9 +102,11 @@ class ConditionMethods:
             return status_code(StatusCodes.BadSubscriptionIdInvalid)
         items = subscription.monitored_item_srv
         retained = self.desk.events()
-        start = refresh_event(ObjectIds.RefreshStartEventType, "the conditions as they stand follow")
-        end = refresh_event(ObjectIds.RefreshEndEventType, "these were all conditions")
-        for event in (start, *retained, end):
+        # Every notifier that conditions have: a client that watches one machine gets begin and end there.
+        notifiers = dict.fromkeys(e for c in self.desk.conditions.values() for e in c.emitters)
+        start = [refresh_event(n, ObjectIds.RefreshStartEventType, "the conditions as they stand") for n in notifiers]
+        end = [refresh_event(n, ObjectIds.RefreshEndEventType, "these were all conditions") for n in notifiers]
+        for event in (*start, *retained, *end):
             await items.trigger_event(event, item_id)
         return status_code(StatusCodes.Good)
 
