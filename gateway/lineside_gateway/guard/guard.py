@@ -120,6 +120,11 @@ class Guard:
         policy = self._policies.get(task)
         return policy is not None and policy.mode is Mode.CONFIRM
 
+    def asks(self, rec: Recommendation) -> bool:
+        """Whether ``rec`` asks for something: its flag is up."""
+        policy = self._policies.get(rec.task)
+        return policy is None or rec.value.get(policy.flag) is True
+
     def reject(self, key: str) -> Recommendation | None:
         """An operator's no: the recommendation that waited, None where none of that key does."""
         rec = next((r for r in self._memory.pending.values() if r.key == key), None)

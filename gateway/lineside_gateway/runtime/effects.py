@@ -117,7 +117,7 @@ class Effects:
         refused = decision.refused
         if refused is None and not self._note_decision(decision):
             refused = Refused(Refusal.JOURNAL, "the audit log takes no line; free the disk")
-        elif refused is not None and refused.code is not Refusal.MODE:
+        elif refused is not None and (refused.code is not Refusal.MODE or self._guard.asks(rec)):
             self._note_decision(decision)
         if refused is None:
             assert self.write_back is not None  # noqa: S101 - the gateway sets it before anything runs
@@ -132,7 +132,7 @@ class Effects:
         return decision
 
     def _note_decision(self, decision: Decision) -> bool:
-        """One line for every decision of a binding that may write; in the other modes nothing is asked of the plant."""
+        """One line for every decision; none for advice that asks nothing of a binding that may not write anyway."""
         refused = decision.refused
         return self.note(
             "decision",
