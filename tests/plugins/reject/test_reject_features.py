@@ -94,6 +94,7 @@ def test_a_tool_changed_within_the_last_minute_starts_with_nothing_known() -> No
     assert found[at("tool_count")] == 1
     assert found[at("inspected")] == 0
     assert np.isnan(found[at("power_since_tool")])
+    assert found[at("power_slope")] == 0
 
 
 def test_stops_that_cool_the_mill_are_timed() -> None:
@@ -108,6 +109,21 @@ def test_stops_that_cool_the_mill_are_timed() -> None:
     undisturbed, _ = row(mill())
     assert np.isnan(undisturbed[at("stop_minutes_ago")])
     assert undisturbed[at("stop_recovery")] == 0
+
+
+def test_power_that_rises_part_by_part_is_wear_and_another_family_is_not() -> None:
+    """A rise of 0.9 kW over 120 parts reads as such, though the mill changed to a hungrier family half-way."""
+    values = mill()
+    values[0, -120:, f.POWER] += 0.0075 * np.arange(120)
+    values[0, -60:, f.FAMILY] = 2
+    values[0, -60:, f.POWER] += 1.5
+    values[0, -70:-60:4, f.POWER] = 3.0  # cells in which the mill waited
+    found, _ = row(values)
+    assert found[at("power_slope")] == pytest.approx(0.9, abs=0.1)
+    plain = mill()
+    plain[0, -60:, f.FAMILY] = 2
+    plain[0, -60:, f.POWER] += 1.5
+    assert row(plain)[0][at("power_slope")] == pytest.approx(0, abs=0.02)
 
 
 def test_a_part_measured_right_after_a_stop_is_known_as_such() -> None:

@@ -17,6 +17,7 @@ from lineside_workers.store import ModelStore
 
 CASES = Path(__file__).parent / "testcases"
 END = datetime.fromisoformat("2026-03-05T12:00:00+00:00")
+UNCORRECTED_UM = 0.119 * 150  # of a mill's 150th part where nothing but the usual rise per part is compensated
 Row = tuple[np.ndarray, dict[str, SnapshotValue], tuple[dict[str, object], ...]]
 
 
@@ -129,8 +130,8 @@ def test_evaluation_covers_both_heads_and_the_bench(trained: TrainedModel, recor
 
 def test_a_tool_measured_far_off_raises_the_probability_of_its_next_part(shipped: RejectTask) -> None:
     """After three parts at +22 um and no correction, the next part of that tool is suspect; after three near 0 not."""
-    centred = said(shipped, mill(measured=(0.5, -1.0, 1.0)))
-    off = said(shipped, mill(measured=(23.0, 21.0, 22.0)))
+    centred = said(shipped, mill(offset=UNCORRECTED_UM, measured=(0.5, -1.0, 1.0)))
+    off = said(shipped, mill(offset=UNCORRECTED_UM, measured=(23.0, 21.0, 22.0)))
     assert off.value["dimension_probability"] > 10 * centred.value["dimension_probability"]
     assert off.value["serial_no"] == "A1-0005001"
     assert centred.value["flag"] is False

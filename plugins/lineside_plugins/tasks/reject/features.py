@@ -34,6 +34,9 @@ NOISE_OF_SECOND_DIFFERENCE = 0.6745 * 6.0**0.5  # median of |second difference| 
 NOISE_CLIP, NOISE_SCALE = 12.0, 3.0  # sigma; bounds what is left, and brings a dip to about one
 DAY_S = 86_400.0
 HALF_MIN = 30.0  # in which a stop is half forgotten; a scale for the models to work on, not a time of any plant
+STEADY = 5  # cells; the second highest power of five forgives three in which the mill waited
+START_PARTS = 15  # of a new tool, in which it has not worn yet
+SLOPE_PRIOR = 400.0  # parts squared; the power of twenty parts in a row is believed by half
 RISE_PRIOR = 10_000.0  # parts squared; four parts spread over a hundred are believed by half
 
 NAMES = (
@@ -50,6 +53,11 @@ NAMES = (
     "power",
     "power_since_tool",
     "power_rise",
+    "power_slope",
+    "power_slope_relative",
+    "power_over_family",
+    "power_over_family_at_start",
+    "power_slope_of_last_tool",
     "inspected",
     "inspected_mean",
     "inspected_last",
@@ -60,8 +68,10 @@ NAMES = (
     "inspected_cos_change",
     "inspected_recovery_change",
     "inspected_temperature_change",
+    "inspected_rate",
     "other_tool_mean",
     "other_tool_recovery",
+    "other_tool_rate",
 )
 FEATURES = len(NAMES)
 GROUP_OF = {
@@ -99,10 +109,12 @@ def dimension_features(
     cells: Floats = values.astype(np.float64)
     b = len(cells)
     running = (cells[:, :, STATE] == RUNNING) & np.isfinite(cells[:, :, POWER])
-    fresh = _since_tool(cells[:, :, TOOL])
+    nth = _nth_tool(cells[:, :, TOOL])
+    fresh = nth == nth[:, -1:]
     tool, offset = part[:, 0], part[:, 1]
     fresh &= (cells[:, -1, TOOL] <= tool)[:, None]  # else it was changed since the last whole cell
     this_tool = running & fresh
+    steady, power = _steady(cells, running, nth)
     out = np.full((b, FEATURES), np.nan)
     family = cells[:, -1, FAMILY, None]
     out[:, :FAMILIES] = family == np.arange(FAMILIES)
@@ -117,14 +129,15 @@ def dimension_features(
     out[:, at : at + 6] = np.stack(
         [tool, np.sin(hour), np.cos(hour), ago[:, -1], length[:, -1], recovery[:, -1]], axis=1
     )
-    temperature, power = cells[:, :, TEMPERATURE], cells[:, :, POWER]
+    temperature = cells[:, :, TEMPERATURE]
     recent = running.copy()
     recent[:, :-10] = False
-    warm, drawn = _mean(temperature, recent), _mean(power, recent)
-    since = _mean(power, this_tool)
+    warm, drawn = _mean(temperature, recent), _mean(power, recent & steady)
+    since = _mean(power, steady & fresh)
     out[:, at + 6 : at + 11] = np.stack([warm, warm - _mean(temperature, running), drawn, since, drawn - since], axis=1)
     known = _Inspected.find(cells, inspected, fresh, trend, recovery)
-    out[:, at + 11 :] = known.columns(tool, end_s, recovery[:, -1], warm)
+    out[:, at + 11 : at + 16] = _power(cells, power, steady, nth, tool)
+    out[:, at + 16 :] = known.columns(tool, end_s, recovery[:, -1], warm)
     return out, np.nan_to_num(offset - trend * tool)
 
 
@@ -142,14 +155,57 @@ def _mean(cells: Floats, mask: NDArray[np.bool_]) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _since_tool(count: Floats) -> NDArray[np.bool_]:
-    """Cells (B, T) since the tool in use was mounted: after the last fall of its count."""
-    t = count.shape[1]
+def _nth_tool(count: Floats) -> NDArray[np.intp]:
+    """Which tool of the window each cell (B, T) belongs to: rises by one where the count falls."""
     fell = np.zeros(count.shape, dtype=np.bool_)
     fell[:, 1:] = count[:, 1:] < count[:, :-1]
-    last = np.where(fell.any(axis=1), t - 1 - np.argmax(fell[:, ::-1], axis=1), 0)
-    out: NDArray[np.bool_] = np.arange(t) >= last[:, None]
-    return out
+    return np.asarray(np.cumsum(fell, axis=1))
+
+
+def _steady(cells: Floats, running: NDArray[np.bool_], nth: NDArray[np.intp]) -> tuple[NDArray[np.bool_], Floats]:
+    """Cells (B, T) amid ``STEADY`` of one tool and family in which the mill ran, and the second highest power of those.
+
+    A mill that waits within a cell has a lower mean power there; that is passed over.
+    """
+    half, t = STEADY // 2, running.shape[1]
+    family = np.where(running, cells[:, :, FAMILY] + FAMILIES * nth, np.nan)
+    steady = np.zeros(running.shape, dtype=np.bool_)
+    alike = family[:, 1:] == family[:, :-1]
+    steady[:, half : t - half] = np.lib.stride_tricks.sliding_window_view(alike, STEADY - 1, axis=1).all(axis=2)
+    near = np.lib.stride_tricks.sliding_window_view(cells[:, :, POWER], STEADY, axis=1)
+    power = np.full(running.shape, np.nan)
+    power[:, half : t - half] = np.partition(near, STEADY - 2, axis=2)[:, :, STEADY - 2]
+    return steady, power
+
+
+def _power(cells: Floats, power: Floats, steady: NDArray[np.bool_], nth: NDArray[np.intp], tool: Floats) -> Floats:
+    """What the spindle's power says of wear, (B, 5), free of what the families of parts ask of it.
+
+    A worn tool takes more power for the same part, and so does harder material; only wear makes it rise part by part.
+    """
+    this_tool = steady & (nth == nth[:, -1:])
+    recent = this_tool.copy()
+    recent[:, : -10 - STEADY // 2] = False
+    over = np.zeros(power.shape)
+    for i in range(FAMILIES):
+        of = steady & (cells[:, :, FAMILY] == i)
+        over += np.where(of, power - _mean(power, of)[:, None], 0.0)
+    rise = _slope(cells, power, this_tool) * tool
+    before = _slope(cells, power, steady & (nth == nth[:, -1:] - 1)) * tool
+    at_start = this_tool & (cells[:, :, TOOL] <= START_PARTS)
+    return np.stack([rise, rise / _mean(power, this_tool), _mean(over, recent), _mean(over, at_start), before], axis=1)
+
+
+def _slope(cells: Floats, power: Floats, mask: NDArray[np.bool_]) -> Floats:
+    """Rise of power (kW) per part of one tool (B,) among parts of the same family, shrunk while few were cut."""
+    count = cells[:, :, TOOL]
+    xy, xx = np.zeros(len(cells)), np.full(len(cells), SLOPE_PRIOR)
+    for i in range(FAMILIES):
+        of = mask & (cells[:, :, FAMILY] == i)
+        x = np.where(of, count - _mean(count, of)[:, None], 0.0)
+        xy += (x * np.where(of, power, 0.0)).sum(axis=1)
+        xx += (x * x).sum(axis=1)
+    return np.asarray(xy / xx)
 
 
 def _offset_per_part(values: Floats) -> Floats:
@@ -223,7 +279,7 @@ class _Inspected:
         )
 
     def columns(self, tool: Floats, end_s: Floats, recovery: Floats, temperature: Floats) -> Floats:
-        """What they say of the part just completed, (B, 12)."""
+        """What they say of the part just completed, (B, 14)."""
         worn = tool[:, None] - self.tool
         now = end_s[:, None] % DAY_S * (2 * np.pi / DAY_S)
         then = now - self.minutes_ago * (120 * np.pi / DAY_S)
@@ -241,10 +297,17 @@ class _Inspected:
             _mean(np.cos(now) - np.cos(then), self.same),
             _mean(recovery[:, None] - self.recovery, self.same),
             _mean(temperature[:, None] - self.temperature, self.same),
+            self._rate(self.same) * tool,
             _mean(self.beyond, self.other),
             _mean(self.recovery, self.other),
+            self._rate(self.other) * tool,
         ]
         return np.stack(stacked, axis=1)
+
+    def _rate(self, which: NDArray[np.bool_]) -> Floats:
+        """``beyond`` per part since a tool was new (B,), shrunk towards none while little is known."""
+        x, y = np.where(which, self.tool, 0.0), np.where(which, self.beyond, 0.0)
+        return np.asarray((x * y).sum(axis=1) / ((x * x).sum(axis=1) + RISE_PRIOR))
 
     def _rise(self, worn: Floats) -> Floats:
         """Rise of ``beyond`` per part (B,), shrunk towards none while few parts over a short stretch are known."""
