@@ -13,6 +13,6 @@ RUN pip install --no-cache-dir -c constraints.txt ".[gateway,plant]"
 USER lineside
 VOLUME ["/data", "/data/pki"]
 EXPOSE 4850
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["lineside", "status", "--health"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["lineside", "status", "--health", "-c", "/config/lineside.yaml"]
 ENTRYPOINT ["lineside"]
 CMD ["run", "/config/lineside.yaml"]

@@ -16,10 +16,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from asyncua import Server, ua
-from asyncua.server.user_managers import PermissiveUserManager
 
+from lineside_gateway.hosting import Access, Rights, hosting_server
 from lineside_gateway.hosting.address_space import HostedAddressSpace, NodeValue
-from lineside_gateway.hosting.internals import HostedInternals
 
 FOLDER_OF = 100  # nodes per folder; asyncua looks at all siblings when it adds one
 Write = Callable[[Sequence[NodeValue]], Awaitable[None]]
@@ -27,10 +26,14 @@ Write = Callable[[Sequence[NodeValue]], Awaitable[None]]
 
 async def build(kind: str, nodes: int) -> tuple[Server, list[ua.NodeId]]:
     """A server with ``nodes`` Double Variables, listening on a free port of the loopback."""
-    server = Server(iserver=HostedInternals(PermissiveUserManager()) if kind == "hosted" else None)
-    await server.init()
+    if kind == "hosted":
+        server = hosting_server(Access(), Rights())
+        await server.init()
+    else:
+        server = Server()
+        await server.init()
+        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
     server.set_endpoint("opc.tcp://127.0.0.1:0/bench")
-    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
     index = await server.register_namespace("urn:lineside:bench")
     ids = []
     for i in range(nodes):

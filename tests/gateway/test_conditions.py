@@ -13,7 +13,8 @@ import pytest
 import pytest_asyncio
 from asyncua import Client, ua
 
-from lineside_gateway.publish import Answer, Caller, HostedServer, HostedTask, State, Verdict
+from lineside_gateway.hosting import Access, HostedUser, Role
+from lineside_gateway.publish import Answer, HostedServer, HostedTask, State, Verdict
 from lineside_gateway.settings.model import Mode
 from lineside_plugins.contract import DataType, OutputField, Outputs
 from lineside_plugins.types import Kind, Reason, Recommendation
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures(
 
 END = datetime(2026, 1, 5, 7, 0, tzinfo=UTC)
 OUTPUTS = Outputs(Kind.MAINTENANCE, (OutputField("flag", DataType.BOOLEAN, "Maintenance is advised"),), "flag")
-ANNA = Caller("anna", answers=True)
+ANNA = Access(anonymous_user=HostedUser(name="anna", granted=Role.OPERATOR))
 FIELDS = (
     "EventId", "EventType", "SourceName", "Message", "Severity", "Retain", "AckedState/Id", "ConfirmedState/Id",
     "Comment", "ClientUserId",
@@ -84,7 +85,7 @@ async def desk() -> Desk:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hosted(desk: Desk) -> AsyncIterator[HostedServer]:
     machines = [HostedTask("maintenance", f"M{i}", OUTPUTS, Mode.CONFIRM, ("", "", "Milling")) for i in range(12)]
-    server = HostedServer("opc.tcp://127.0.0.1:0/lineside", "line-1", machines, answers=desk, anonymous=ANNA)
+    server = HostedServer("opc.tcp://127.0.0.1:0/lineside", "line-1", machines, answers=desk, access=ANNA)
     await server.start()
     yield server
     await server.stop()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lineside_gateway.publish import Answer, Caller, HistoryStore, HostedServer, HostedTask
+from lineside_gateway.hosting import Access, HostedUser, Role
+from lineside_gateway.publish import Answer, HistoryStore, HostedServer, HostedTask
 from lineside_gateway.settings.model import Mode
 from lineside_plugins.contract import DataType, OutputField, Outputs
 from lineside_plugins.types import Kind, Reason, Recommendation
@@ -79,7 +80,11 @@ async def test_node_opcua_answers_a_recommendation(tmp_path: Path) -> None:
     desk, store = Desk(), HistoryStore(tmp_path / "history.sqlite", 3600.0)
     task = HostedTask("maintenance", "A1", OUTPUTS, Mode.CONFIRM, ("", "", "Milling"))
     server = HostedServer(
-        "opc.tcp://127.0.0.1:0/lineside", "l", [task], answers=desk, anonymous=Caller("anna", answers=True)
+        "opc.tcp://127.0.0.1:0/lineside",
+        "l",
+        [task],
+        answers=desk,
+        access=Access(anonymous_user=HostedUser(name="anna", granted=Role.OPERATOR)),
     )
     await server.start(store)
     try:

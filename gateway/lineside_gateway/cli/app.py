@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from lineside_gateway.cli import inspection, learning, oversight, service
+from lineside_gateway.cli import inspection, learning, oversight, people, service
 from lineside_gateway.errors import LinesideError
 from lineside_plugins.registry import TaskError
 
@@ -25,6 +25,7 @@ service.register(app)
 inspection.register(app)
 learning.register(app)
 oversight.register(app)
+people.register(app)
 
 
 def main() -> None:

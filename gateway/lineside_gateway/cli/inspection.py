@@ -106,19 +106,30 @@ def browse(
 
 
 def status(
-    endpoint: Annotated[str, typer.Argument(help="Endpoint of a running gateway.")] = (
-        "opc.tcp://127.0.0.1:4850/lineside"
-    ),
+    endpoint: Annotated[
+        str, typer.Argument(help="Endpoint of a running gateway that lets everyone read. Default: that of --config.")
+    ] = "",
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="Settings of a gateway on this machine; asked as its own user.")
+    ] = Path("lineside.yaml"),
     health: Annotated[bool, typer.Option("--health", help="Print nothing; exit code 1 when it is not alive.")] = False,
 ) -> None:
     """Ask a running gateway how it stands, over OPC UA: heartbeat, tags per second, workers, ledger.
 
-    Example: lineside status opc.tcp://127.0.0.1:4850/lineside
-    """
-    from lineside_gateway.publish.inquiry import GatewayNotSeenError, inquire  # noqa: PLC0415
+    [bold]Examples[/]
+
+      lineside status -c line1.yaml
+
+      lineside status opc.tcp://127.0.0.1:4850/lineside
+    """  # fmt: skip
+    from lineside_gateway.publish.inquiry import GatewayNotSeenError, ask, inquire  # noqa: PLC0415
+    from lineside_gateway.settings import load_settings  # noqa: PLC0415
 
     try:
-        found = asyncio.run(inquire(endpoint))
+        if endpoint or not config.is_file():
+            found = asyncio.run(inquire(endpoint or "opc.tcp://127.0.0.1:4850/lineside"))
+        else:
+            found = asyncio.run(ask(load_settings(config).gateway))
     except GatewayNotSeenError as e:
         if not health:
             Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {e}", highlight=False)

@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
-import logging
 from importlib.metadata import version
 
+from asyncua import ua
 from asyncua.common.node import Node
 from asyncua.crypto.permission_rules import User, UserRole
-from asyncua.server import address_space, internal_subscription, monitored_item_service, subscription_service
+from asyncua.server import (
+    address_space,
+    binary_server_asyncio,
+    internal_subscription,
+    monitored_item_service,
+    subscription_service,
+    uaprocessor,
+)
 from asyncua.server.history import HistoryManager
 from asyncua.server.internal_server import InternalServer
 from asyncua.server.internal_session import InternalSession
 from asyncua.server.server import Server
-from asyncua.server.user_managers import UserManager
 from asyncua.ua.object_ids import ObjectIds
 
 from lineside_gateway.hosting.address_space import HostedAddressSpace
-from lineside_gateway.hosting.subscriptions import HostedSubscriptions, SubscriptionLimits
+from lineside_gateway.hosting.limits import Limits
+from lineside_gateway.hosting.logins import Logins, Security
+from lineside_gateway.hosting.methods import HostedMethods
+from lineside_gateway.hosting.roles import HostedUser, Rights
+from lineside_gateway.hosting.sessions import HostedSession
+from lineside_gateway.hosting.subscriptions import HostedSubscriptions
 from lineside_gateway.opcua.standard import standard
-
-logger = logging.getLogger(__name__)
 
 ASYNCUA = "2.1."
 """Version this room was written against: it overrides names that asyncua does not promise to keep."""
 
 
 class HostedInternals(InternalServer):
-    """asyncua's internal server on the hosted address space and subscriptions."""
+    """asyncua's internal server on the hosted address space, subscriptions, methods and sessions.
 
-    def __init__(self, user_manager: UserManager, limits: SubscriptionLimits | None = None) -> None:
-        super().__init__(user_manager)
+    ``offered`` are the (policy URI, mode) pairs over which a session may be created.
+    """
+
+    subscription_service: HostedSubscriptions
+
+    def __init__(self, logins: Logins, rights: Rights | None = None, limits: Limits | None = None) -> None:
+        super().__init__(logins)
+        self.logins = logins
+        self.rights = rights or Rights()
+        self.limits = limits or Limits()
+        self.offered: set[tuple[str, ua.MessageSecurityMode]] = set()
         self.method_service.stop()
         self.aspace = HostedAddressSpace()
         self.attribute_service = address_space.AttributeService(self.aspace)
         self.view_service = address_space.ViewService(self.aspace)
-        self.method_service = address_space.MethodService(self.aspace)
+        self.method_service = HostedMethods(self.aspace)
         self.node_mgt_service = address_space.NodeManagementService(self.aspace)
-        self.subscription_service = HostedSubscriptions(self.aspace, self, limits or SubscriptionLimits())
+        self.subscription_service = HostedSubscriptions(self.aspace, self, self.limits.subscriptions)
         self.history_manager = HistoryManager(self)
         self.isession = InternalSession(
             self, self.aspace, self.subscription_service, "Internal", user=User(role=UserRole.Admin)
@@ -44,14 +62,23 @@ class HostedInternals(InternalServer):
         self.current_time_node = Node(self.isession, standard(ObjectIds.Server_ServerStatus_CurrentTime))
         self.server_status_node = Node(self.isession, standard(ObjectIds.Server_ServerStatus))
 
+    @property
+    def session_count(self) -> int:
+        """Sessions of clients, activated or not."""
+        return len(self._external_sessions)
 
-def hosting_server(user_manager: UserManager, limits: SubscriptionLimits | None = None) -> Server:
-    """A server on the hosted internals, or asyncua's plain one where its names differ; the log says so once."""
-    found = differences()
-    if found:
-        logger.error("hosted_server_plain %s; install asyncua %s*", "; ".join(found), ASYNCUA)
-        return Server(user_manager=user_manager)
-    return Server(iserver=HostedInternals(user_manager, limits))
+    def create_session(self, name: str, user: User | None = None, external: bool = False) -> HostedSession:
+        """A session for one client, without rights until it is activated."""
+        return HostedSession(
+            self, self.aspace, self.subscription_service, str(name), user=user or User(role=UserRole.Anonymous),
+            external=external, rights=self.rights, limits=self.limits,
+        )  # fmt: skip
+
+    async def identify(
+        self, session: HostedSession, params: ua.ActivateSessionParameters, security: Security, address: str
+    ) -> HostedUser:
+        """The user who activates ``session``; see ``Logins.identify``."""
+        return await self.logins.identify(session, params, security, address)
 
 
 def differences() -> list[str]:
@@ -85,4 +112,17 @@ _NEEDED: dict[type, tuple[str, ...]] = {
         "_trigger_publish",
     ),
     subscription_service.SubscriptionService: ("create_subscription", "delete_subscriptions"),
+    binary_server_asyncio.BinaryServer: ("_make_protocol", "set_policies"),
+    uaprocessor.UaProcessor: (
+        "process",
+        "open_secure_channel",
+        "_process_message",
+        "send_response",
+        "forward_publish_response",
+        "get_publish_request",
+    ),
+    InternalSession: ("_current_connections", "_start_timeout_watchdog", "transfer_subscriptions"),
+    address_space.MethodService: ("_call", "_run_method"),
+    InternalServer: ("create_session", "register_external_session", "decrypt_user_token", "verify_x509_token"),
+    Server: ("_setup_server_nodes", "_get_bind_socket_info"),
 }

@@ -141,7 +141,13 @@ def _check_outputs(where: str, write: WriteSettings, plugin: TaskPlugin[Any]) ->
 
 
 def _check_hosted(settings: Settings) -> Iterable[Finding]:
-    hosted = urlparse(settings.gateway.endpoint)
+    hosted, security = urlparse(settings.gateway.endpoint), settings.gateway.security
+    if security.anonymous and not _is_loopback(hosted.hostname or ""):
+        what = f"everyone who reaches {hosted.hostname} may read the hosted server"
+        yield warning("gateway.security.anonymous", what, "take it out and add users with 'lineside users add'")
+    if not security.anonymous and not settings.gateway.users_file.is_file():
+        what = f"nobody may read {settings.gateway.endpoint} yet"
+        yield warning("gateway.security", what, "add a user with 'lineside users add NAME --role operator'")
     for server in settings.servers:
         url = urlparse(server.url)
         if (url.hostname, url.port) == (hosted.hostname, hosted.port):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class Pki:
         names: list[x509.GeneralName] = [
             x509.UniformResourceIdentifier(self.application_uri),
             x509.DNSName(socket.gethostname()),
+            x509.DNSName("localhost"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         ]
         made = cert_gen.generate_self_signed_app_certificate(
             private,
@@ -88,8 +91,8 @@ class Pki:
                 f"server '{server.name}': its certificate is valid {certificate.not_valid_before_utc:%Y-%m-%d} to "
                 f"{certificate.not_valid_after_utc:%Y-%m-%d}, not today; renew it on the server or correct the clock"
             )
-        trusted = [*_certificates([self.folder / "trusted"]), *_certificates(server.security.trust)]
-        if any(_vouches(t, certificate) for t in trusted):
+        trusted = [*certificates_in([self.folder / "trusted"]), *certificates_in(server.security.trust)]
+        if any(vouches(t, certificate) for t in trusted):
             return
         print_ = certificate.fingerprint(hashes.SHA256()).hex()
         rejected = self.folder / "rejected" / f"{server.name}-{print_[:16]}.der"
@@ -100,6 +103,39 @@ class Pki:
             f"{rejected} to {self.folder / 'trusted'}",
             detail=certificate.subject.rfc4514_string(),
         )
+
+    def rejected(self) -> dict[str, x509.Certificate]:
+        """Rejected certificates by their SHA-256 in hex."""
+        found = certificates_in([self.folder / "rejected"])
+        return {c.fingerprint(hashes.SHA256()).hex(): c for c in found}
+
+    def trust(self, start: str) -> str:
+        """Move the rejected certificate whose SHA-256 starts with ``start`` to ``trusted/``; its whole SHA-256.
+
+        Raises:
+            TrustError: None or several do.
+        """
+        hits = [print_ for print_ in self.rejected() if print_.startswith(start.lower())]
+        if len(hits) != 1:
+            what = "several rejected certificates start" if hits else "no rejected certificate starts"
+            raise TrustError(f"{what} with '{start}' in {self.folder / 'rejected'}; 'lineside trust' lists them")
+        place = self.folder / "trusted"
+        place.mkdir(parents=True, exist_ok=True)
+        for file in sorted((self.folder / "rejected").iterdir()):
+            if file.suffix.lower() in _SUFFIXES and _load(file).fingerprint(hashes.SHA256()).hex() == hits[0]:
+                file.replace(place / file.name)
+        return hits[0]
+
+
+def der_of(file: Path) -> bytes:
+    """A certificate file, DER or PEM, as DER.
+
+    Raises:
+        TrustError: There is no such file, or it is not a certificate.
+    """
+    if not file.is_file():
+        raise TrustError(f"certificate {file} does not exist; give the path of a DER or PEM file")
+    return _load(file).public_bytes(serialization.Encoding.DER)
 
 
 async def secure(client: Client, server: ServerSettings, pki: Pki) -> tuple[str | None, str | None]:
@@ -130,7 +166,7 @@ async def secure(client: Client, server: ServerSettings, pki: Pki) -> tuple[str 
             f"server '{server.name}' does not offer {security.policy}/{security.effective_mode}; it offers {names}; "
             "set security to one of these"
         )
-    der = _first_certificate(endpoint.ServerCertificate or b"", server.name)
+    der = first_certificate(endpoint.ServerCertificate or b"", server.name)
     await asyncio.to_thread(pki.check, server, der)
     if security.certificate is not None and security.private_key is not None:
         certificate, key = security.certificate, security.private_key
@@ -143,15 +179,32 @@ async def secure(client: Client, server: ServerSettings, pki: Pki) -> tuple[str 
     return login
 
 
-def _first_certificate(chain: bytes, name: str) -> bytes:
-    """The server's own certificate, which comes first where the endpoint carries its chain (Part 6, 6.2.6)."""
+async def as_the_gateway(client: Client, pki: Pki, policy: SecurityPolicy) -> None:
+    """Let ``client`` talk to the gateway of ``pki`` with the gateway's own certificate, as application and as user."""
+    certificate, key = await asyncio.to_thread(pki.own)
+    own = uacrypto.CertProperties(certificate.read_bytes(), "der")
+    client.application_uri = pki.application_uri
+    await client.set_security(
+        _POLICIES[policy], certificate, key, server_certificate=own, mode=_MODES[SecurityMode.SIGN_AND_ENCRYPT]
+    )
+    await client.load_client_certificate(str(certificate))
+    await client.load_private_key(key)
+
+
+def first_certificate(chain: bytes, name: str) -> bytes:
+    """The peer's own certificate, which comes first where the endpoint carries its chain (Part 6, 6.2.6)."""
     certificate: x509.Certificate | None = uacrypto.x509_from_der(chain) if chain else None  # type: ignore[no-untyped-call]  # untyped in asyncua
     if certificate is None:
         raise TrustError(f"server '{name}' offers security without a certificate; install one on the server")
     return certificate.public_bytes(serialization.Encoding.DER)
 
 
-def _certificates(places: Iterable[Path]) -> list[x509.Certificate]:
+def certificates_in(places: Iterable[Path]) -> list[x509.Certificate]:
+    """The certificates at ``places``: files, or folders of DER and PEM files.
+
+    Raises:
+        TrustError: One of them is not a certificate.
+    """
     files: list[Path] = []
     for place in places:
         files += sorted(place.iterdir()) if place.is_dir() else [place] if place.is_file() else []
@@ -168,7 +221,8 @@ def _load(file: Path) -> x509.Certificate:
         raise TrustError(f"{file} is not a certificate: {e}; remove it or replace it by DER or PEM") from e
 
 
-def _vouches(trusted: x509.Certificate, certificate: x509.Certificate) -> bool:
+def vouches(trusted: x509.Certificate, certificate: x509.Certificate) -> bool:
+    """Whether ``certificate`` is ``trusted`` itself or issued by it, a CA."""
     if trusted.fingerprint(hashes.SHA256()) == certificate.fingerprint(hashes.SHA256()):
         return True
     try:

@@ -1,6 +1,5 @@
 """The hosted OPC UA server: recommendations as nodes for HMIs, PLCs and MES programs."""
 
-from lineside_gateway.publish.caller import Caller
 from lineside_gateway.publish.conditions import Answer, Answers, Verdict
 from lineside_gateway.publish.diagnostics import Diagnostics
 from lineside_gateway.publish.errors import HostingError, PublishError
@@ -14,7 +13,6 @@ __all__ = [
     "NAMESPACE_URI",
     "Answer",
     "Answers",
-    "Caller",
     "Diagnostics",
     "Fault",
     "HistoryStore",

@@ -1,49 +1,62 @@
-"""Who may do what on the hosted server: anonymous clients read, nobody else gets in."""
+"""From the settings to who may come to the hosted server."""
 
 from __future__ import annotations
 
 from asyncua import ua
-from asyncua.crypto.permission_rules import USER_TYPES, SimpleRoleRuleset, User, UserRole
-from asyncua.server.internal_server import InternalServer
-from asyncua.server.user_managers import UserManager
 
-from lineside_gateway.publish.caller import NOBODY, Caller, let_in
-from lineside_gateway.publish.nodeids import ObjectIds, standard
+from lineside_gateway.hosting import Access, Limits, SubscriptionLimits
+from lineside_gateway.hosting.users import UsersFile
+from lineside_gateway.opcua.security import Pki
+from lineside_gateway.settings import GatewaySettings, SecurityMode, SecurityPolicy
 
-_CHANGING = (ObjectIds.WriteRequest_Encoding_DefaultBinary,)
+_TYPES: dict[tuple[SecurityPolicy, SecurityMode], ua.SecurityPolicyType] = {
+    (policy, mode): getattr(ua.SecurityPolicyType, f"{policy.value}_{mode.value}")
+    for policy in SecurityPolicy
+    if policy is not SecurityPolicy.NONE
+    for mode in (SecurityMode.SIGN, SecurityMode.SIGN_AND_ENCRYPT)
+}
 
 
-class AnonymousOnly(UserManager):
-    """Admits clients without a user name and no one else.
+def access_of(settings: GatewaySettings, pki: Pki) -> Access:
+    """What the settings grant."""
+    security, limits = settings.security, settings.limits
+    return Access(
+        anonymous=security.anonymous,
+        pki=pki,
+        policies=tuple(_TYPES[policy, mode] for policy in security.policies for mode in security.modes),
+        users=settings.users_file,
+        trust=security.trust,
+        attempts=security.login_attempts,
+        lockout_s=security.lockout_s,
+        limits=Limits(
+            connections=limits.connections,
+            connections_per_address=limits.connections_per_address,
+            pending=limits.pending,
+            pending_per_address=limits.pending_per_address,
+            activation_timeout_s=limits.activation_timeout_s,
+            message_bytes=limits.message_bytes,
+            unsent_bytes=limits.unsent_bytes,
+            sessions=limits.sessions,
+            nodes_per_request=limits.nodes_per_request,
+            subscriptions=SubscriptionLimits(
+                shortest_publishing_ms=limits.publishing_interval_ms,
+                subscriptions=limits.subscriptions,
+                subscriptions_per_session=limits.subscriptions_per_session,
+                items_per_subscription=limits.items_per_subscription,
+            ),
+        ),
+    )
 
-    asyncua's default admits ``admin`` with any password and lets it add nodes. The test is on the user name: an
-    anonymous client may still present its application certificate.
+
+def nobody_may_come(settings: GatewaySettings) -> str:
+    """One sentence with the next step where nobody at all could come in; "" where somebody can.
+
+    Raises:
+        UsersError: The users file cannot be read.
     """
-
-    def get_user(
-        self,
-        iserver: InternalServer,
-        username: str | None = None,
-        password: str | None = None,
-        certificate: object = None,
-    ) -> User | None:
-        """The reader for an anonymous client, None (refused) for any user name."""
-        del iserver, password, certificate
-        return None if username else User(role=UserRole.Anonymous)
-
-
-class ReadOnlyRuleset(SimpleRoleRuleset):
-    """Browse, read, subscribe, history and Call for everyone let in; Write and node management for no one.
-
-    A method looks itself at who calls it: ``caller`` is noted here. ``anonymous`` is what clients without a user may.
-    """
-
-    def __init__(self, anonymous: Caller = NOBODY) -> None:
-        self._anonymous = anonymous
-        self._allowed = {standard(i) for i in USER_TYPES if i not in _CHANGING}
-
-    def check_validity(self, user: User, action_type_id: ua.NodeId, body: object) -> bool:
-        """True where the service only reads."""
-        del user, body
-        let_in(self._anonymous)
-        return action_type_id in self._allowed
+    if settings.security.anonymous or UsersFile(settings.users_file).users():
+        return ""
+    return (
+        f"nobody may read {settings.endpoint} yet: {settings.users_file} holds no user; "
+        "add one with 'lineside users add NAME --role operator', or set gateway.security.anonymous: true on loopback"
+    )

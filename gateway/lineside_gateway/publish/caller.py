@@ -1,9 +1,10 @@
-"""Who calls a method. asyncua passes no user to methods: it is noted where a request is let in, and read inside."""
+"""Who calls a method, in the terms of the methods of recommendations."""
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from dataclasses import dataclass
+
+from lineside_gateway.hosting import Role, current_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +21,12 @@ class Caller:
 
 
 NOBODY = Caller()
-_current: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
-
-
-def let_in(caller: Caller) -> None:
-    """Note who makes the request that this task is about to serve."""
-    _current.set(caller)
 
 
 def caller() -> Caller:
     """Who makes the request that this task serves; nobody in particular outside of one."""
-    return _current.get()
+    user = current_user()
+    if user is None:
+        return NOBODY
+    granted = user.granted
+    return Caller(user.name or "", granted.includes(Role.OPERATOR), granted.includes(Role.ENGINEER))

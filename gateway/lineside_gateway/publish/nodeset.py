@@ -12,7 +12,6 @@ from xml.etree.ElementTree import Element, SubElement
 from asyncua.common.xmlexporter import XmlExporter
 from asyncua.server.server import Server
 
-from lineside_gateway.publish.access import AnonymousOnly
 from lineside_gateway.publish.advisory import add_advisory_methods
 from lineside_gateway.publish.conditions import ConditionDesk, NoAnswers
 from lineside_gateway.publish.diagnostics import DiagnosticNodes
@@ -33,7 +32,7 @@ async def export_nodeset(
 
     ``kinds`` are tasks of which the type alone is written.
     """
-    server = Server(user_manager=AnonymousOnly())
+    server = Server()  # never listens
     await server.init()
     builder = Builder(server, await server.register_namespace(NAMESPACE_URI))
     types = TypeModel(builder)

@@ -1,4 +1,4 @@
-"""The OPC UA server the gateway hosts: recommendations as nodes, read-only, stale when anything behind them fails."""
+"""The OPC UA server the gateway hosts: recommendations as nodes, stale when anything behind them fails."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from asyncua import ua
 from asyncua.server.server import Server
 
 from lineside_gateway.guard.modes import effective
-from lineside_gateway.hosting import hosting_server
-from lineside_gateway.publish.access import AnonymousOnly, ReadOnlyRuleset
-from lineside_gateway.publish.advisory import add_advisory_methods
-from lineside_gateway.publish.caller import NOBODY, Caller
+from lineside_gateway.hosting import Access, Rights, Role, hosting_server
+from lineside_gateway.publish.advisory import HOLD, RELEASE, add_advisory_methods
 from lineside_gateway.publish.conditions import Answers, ConditionDesk, NoAnswers
 from lineside_gateway.publish.conditions.methods import ConditionMethods
 from lineside_gateway.publish.diagnostics import DiagnosticNodes, Diagnostics
@@ -26,7 +24,7 @@ from lineside_gateway.publish.fields import State
 from lineside_gateway.publish.history import HistoryService, HistoryStore
 from lineside_gateway.publish.layout import Layout
 from lineside_gateway.publish.model import TypeModel
-from lineside_gateway.publish.names import NAMESPACE_URI
+from lineside_gateway.publish.names import GATEWAY, NAMESPACE_URI
 from lineside_gateway.publish.recommendation_nodes import Fault, HostedTask, RecommendationNodes
 from lineside_gateway.publish.variables import Builder
 from lineside_plugins.types import Recommendation
@@ -40,8 +38,8 @@ class HostedServer:
     """Hosts the nodes of ``tasks`` at ``endpoint``. All methods are called from the loop that called ``start``.
 
     Times given are event time. ``good_share`` is the quality from which a recommendation is shown as Good. Port 0
-    takes a free port; ``endpoint`` tells which. ``answers`` takes what operators answer; ``anonymous`` is what clients
-    without a user may do.
+    takes a free port; ``endpoint`` tells which. ``answers`` takes what operators answer; ``access`` is who gets in,
+    anonymous readers by default; ``rights`` is who may write and call what.
     """
 
     def __init__(
@@ -53,13 +51,15 @@ class HostedServer:
         good_share: float = GOOD_SHARE,
         heartbeat_s: float = HEARTBEAT_S,
         answers: Answers | None = None,
-        anonymous: Caller = NOBODY,
+        access: Access | None = None,
     ) -> None:
         self._url = urlparse(endpoint)
         self._gateway_id = gateway_id
         self._tasks = tuple(tasks)
         self._good_share = good_share
         self._heartbeat_s = heartbeat_s
+        self._access = access or Access()
+        self.rights = Rights()
         self._server: Server | None = None
         self._nodes: dict[tuple[str, str], RecommendationNodes] = {}
         self._layout: Layout | None = None
@@ -67,7 +67,6 @@ class HostedServer:
         self._heart: asyncio.Task[None] | None = None
         self._now: datetime | None = None
         self._demoted = False
-        self._anonymous = anonymous
         self._store: HistoryStore | None = None
         self._history: HistoryService | None = None
         self._answers: Answers = answers or NoAnswers()
@@ -89,17 +88,15 @@ class HostedServer:
         """
         _check_free(self._url)
         self._store = history
-        server = hosting_server(AnonymousOnly())
+        server = hosting_server(self._access, self.rights)
         if self._store is not None:
             self._history = HistoryService(server.iserver, self._store)
             server.iserver.history_manager = self._history
         await server.init()
         server.name = f"Lineside gateway {self._gateway_id}"
         server.product_uri = NAMESPACE_URI
-        server.allow_remote_admin(False)
-        server.set_identity_tokens([ua.AnonymousIdentityToken])
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity], ReadOnlyRuleset(self._anonymous))
-        await server.set_application_uri(f"urn:lineside:gateway:{self._gateway_id}")
+        pki = self._access.pki
+        await server.set_application_uri(pki.application_uri if pki else f"urn:lineside:gateway:{self._gateway_id}")
         server.set_endpoint(self.endpoint)
         await self._build(server)
         await _listen(server, self._url)
@@ -220,6 +217,9 @@ class HostedServer:
         await self._diagnostics.build(layout, self._gateway_id)
         await self._diagnostics.show_mode(self._demoted)
         await add_advisory_methods(builder, self._answers)
+        for method in (types.methods["Accept"], types.methods["Reject"], builder.node_id(f"{GATEWAY}/{HOLD}")):
+            self.rights.allow_call(method, Role.OPERATOR)
+        self.rights.allow_call(builder.node_id(f"{GATEWAY}/{RELEASE}"), Role.ENGINEER)
 
     def _take(self, built: Mapping[tuple[str, str], RecommendationNodes]) -> None:
         self._nodes |= built

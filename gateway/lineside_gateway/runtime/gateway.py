@@ -25,6 +25,7 @@ from lineside_gateway.opcua.delivery import Equipment
 from lineside_gateway.opcua.plan import plan_servers, watched_tags
 from lineside_gateway.opcua.security import Pki
 from lineside_gateway.publish import Diagnostics, Fault, HostedServer, HostedTask
+from lineside_gateway.publish.access import access_of, nobody_may_come
 from lineside_gateway.runtime.binder import Binder
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed, Listeners
@@ -76,7 +77,12 @@ class Gateway:
             demoted=settings.gateway.advisory_only,
         )
         self._operators = Operators(settings.gateway.data_dir, self.throw)
-        self.hosted = HostedServer(settings.gateway.endpoint, settings.gateway.id, (), answers=self._operators)
+        access = access_of(settings.gateway, pki)
+        self.hosted = HostedServer(
+            settings.gateway.endpoint, settings.gateway.id, (), answers=self._operators, access=access
+        )
+        if nobody := nobody_may_come(settings.gateway):
+            logger.error("hosted_server_without_users %s", nobody)
         self._watch: WorkerWatch | None = None
         self.on_effect: Callable[[StepReport], object] = lambda _report: None
         self._resolutions: asyncio.Queue[tuple[str, list[HostedTask] | LinesideError]] = asyncio.Queue()

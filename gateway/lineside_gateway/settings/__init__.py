@@ -1,5 +1,6 @@
 """The gateway's settings: one YAML file, ``version: 1``."""
 
+from lineside_gateway.settings.hosted import HostedLimitsSettings, HostedSecuritySettings
 from lineside_gateway.settings.loader import (
     Problem,
     SettingsProblemsError,
@@ -29,6 +30,8 @@ __all__ = [
     "EquipmentSettings",
     "EventSettings",
     "GatewaySettings",
+    "HostedLimitsSettings",
+    "HostedSecuritySettings",
     "JobControlSettings",
     "Limit",
     "Mode",

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from lineside_gateway.settings.hosted import HostedLimitsSettings, HostedSecuritySettings
 from lineside_gateway.settings.section import FilePath, Name, OpcUrl, Scalar, Section
 from lineside_gateway.settings.server import ServerSettings
 
@@ -165,12 +166,23 @@ class GatewaySettings(Section):
     data_dir: FilePath = Field(
         default=Path("var"), description="Folder for certificates, stored requests, audit log, history and labels."
     )
+    security: HostedSecuritySettings = Field(
+        default_factory=HostedSecuritySettings, description="Who may come to the hosted server."
+    )
+    limits: HostedLimitsSettings = Field(
+        default_factory=HostedLimitsSettings, description="How much its clients may take."
+    )
     history_h: float = Field(
         default=24.0, ge=0, le=8760, description="Hours of recommendations and events that clients can read back."
     )
     advisory_only: bool = Field(
         default=False, description="Hold every mode above advisory at advisory, whatever the plant-wide switch says."
     )
+
+    @property
+    def users_file(self) -> Path:
+        """File of the hosted server's users."""
+        return self.security.users_file or self.data_dir / "users.yaml"
 
 
 class AuditSettings(Section):

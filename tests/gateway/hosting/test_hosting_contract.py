@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 import pytest
-from asyncua.server.user_managers import PermissiveUserManager
+from asyncua import Client, ua
 
-from lineside_gateway.hosting import differences, hosting_server
+from lineside_gateway.hosting import Access, Rights, differences, hosting_server
 from lineside_gateway.hosting import internals as hosting_internals
 
 
@@ -23,6 +23,13 @@ async def test_another_asyncua_gets_the_plain_server(
     monkeypatch.setattr(hosting_internals, "ASYNCUA", "9.9.")
     assert "asyncua is 2.1" in differences()[0]
     with caplog.at_level(logging.ERROR):
-        server = hosting_server(PermissiveUserManager())
-    assert type(server.iserver).__name__ == "InternalServer"
+        server = hosting_server(Access(), Rights())
+        await server.init()
     assert "hosted_server_plain asyncua is 2.1" in caplog.text
+    server.set_endpoint("opc.tcp://127.0.0.1:0/plain")
+    async with server:
+        assert server.bserver is not None
+        async with Client(f"opc.tcp://127.0.0.1:{server.bserver.port}/plain") as client:
+            assert await client.get_node("i=2259").read_value() == ua.ServerState.Running
+            with pytest.raises(ua.UaStatusCodeError):
+                await client.nodes.objects.add_object(2, "Intruder")

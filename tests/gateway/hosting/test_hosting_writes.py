@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 import pytest
 import pytest_asyncio
 from asyncua import Client, Server, ua
-from asyncua.server.user_managers import PermissiveUserManager
 
-from lineside_gateway.hosting import SubscriptionLimits, hosting_server
+from lineside_gateway.hosting import Access, Limits, Rights, SubscriptionLimits, hosting_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -69,10 +68,9 @@ class Site:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_site() -> AsyncIterator[Site]:
-    server = hosting_server(PermissiveUserManager(), LIMITS)
+    server = hosting_server(Access(limits=Limits(subscriptions=LIMITS)), Rights())
     await server.init()
     server.set_endpoint("opc.tcp://127.0.0.1:0/hosting")
-    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
     index = await server.register_namespace("urn:test")
     for i in range(100):
         await server.nodes.objects.add_variable(ua.NodeId(f"v{i}", index), f"v{i}", 0.0, ua.VariantType.Double)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("overheat_site")
 
 SETTINGS = """
 version: 1
-gateway: {{id: test, endpoint: "opc.tcp://127.0.0.1:0/lineside", data_dir: {data}}}
+gateway: {{id: test, endpoint: "opc.tcp://127.0.0.1:0/lineside", data_dir: {data}, security: {{anonymous: true}}}}
 broker: {{url: "{broker}"}}
 servers: [{{name: PLC, url: "{url}", reconnect_min_s: 0.2, reconnect_max_s: 0.5, allowed_lateness_s: 0.2}}{more}]
 equipment: [{{id: M1, server: PLC, browse: Objects/M1}}{machines}]

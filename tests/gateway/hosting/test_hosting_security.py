@@ -1,0 +1,253 @@
+"""Who gets into the hosted server, and what he may do there."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asyncua import Client, ua
+from asyncua.ua.uaerrors import (
+    BadArgumentsMissing,
+    BadIdentityTokenRejected,
+    BadInvalidArgument,
+    BadMethodInvalid,
+    BadTooManyArguments,
+    BadUserAccessDenied,
+)
+
+from lineside_gateway.opcua.security import Pki
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+REFUSED = (ua.UaError, ConnectionError, OSError, TimeoutError, asyncio.TimeoutError)
+
+
+async def refused(client: Client) -> str:
+    """Connect, which has to fail; what the server said."""
+    try:
+        await client.connect()
+    except REFUSED as e:
+        return type(e).__name__
+    await client.disconnect()
+    pytest.fail("it was let in")
+
+
+@pytest.mark.parametrize("policy", ["Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss"])
+@pytest.mark.parametrize("mode", ["Sign", "SignAndEncrypt"])
+async def test_users_come_in_over_every_policy(fortress: Any, policy: str, mode: str) -> None:
+    """A user with his password comes in over each policy, signed or encrypted, and reads."""
+    async with await fortress.client("viv", policy=policy, mode=mode) as client:
+        assert await client.get_node(fortress.node("setpoint")).read_value() is not None
+
+
+@pytest.mark.parametrize("user", ["admin", "Admin", "viv", "nobody"])
+async def test_a_wrong_password_gets_nothing(fortress: Any, user: str) -> None:
+    """No name comes in with a wrong password, admin least of all, nor with an empty one."""
+    for password in ("wrong password", ""):
+        assert await refused(await fortress.client(user, password)) in {
+            "BadUserAccessDenied",
+            "BadIdentityTokenInvalid",
+        }
+    await asyncio.sleep(2.1)
+
+
+async def test_repeated_wrong_passwords_lock_the_name_out(fortress: Any) -> None:
+    """After three wrong passwords the right one is refused too, another user is not, and later it works again."""
+    for _ in range(3):
+        await refused(await fortress.client("lou", "wrong password"))
+    assert await refused(await fortress.client("lou")) == "BadUserAccessDenied"
+    async with await fortress.client("viv"):
+        pass
+    await asyncio.sleep(2.1)
+    async with await fortress.client("lou"):
+        pass
+
+
+async def test_roles_decide_per_node_and_per_method(fortress: Any) -> None:
+    """A viewer reads only, an operator calls what is his, an engineer writes what is his; the rest is nobody's."""
+    setpoint, locked = fortress.node("setpoint"), fortress.node("locked")
+    accept, secret = fortress.node("accept"), fortress.node("secret")
+    arguments = [ua.Variant("yes", ua.VariantType.String), ua.Variant(7, ua.VariantType.UInt32)]
+    may: dict[str, list[bool]] = {}
+    for user in ("viv", "otto", "enna"):
+        async with await fortress.client(user) as client:
+            attempts = [
+                client.get_node(setpoint).write_value(2.0, ua.VariantType.Double),
+                client.get_node(locked).write_value(2.0, ua.VariantType.Double),
+                client.nodes.objects.call_method(accept, *arguments),
+                client.nodes.objects.call_method(secret, *arguments),
+                client.nodes.objects.add_object(fortress.index, "Intruder"),
+                client.delete_nodes([client.get_node(locked)]),
+            ]
+            results = [await asyncio.gather(a, return_exceptions=True) for a in attempts]
+            may[user] = [not isinstance(r[0], BaseException) for r in results]
+            level = await client.get_node(setpoint).get_user_access_level()
+            assert (ua.AccessLevel.CurrentWrite in level) is (user == "enna")
+    nothing = [False, False, False, False, False, False]
+    assert may == {
+        "viv": nothing,
+        "otto": [False, False, True, False, False, False],
+        "enna": [True, False, True, False, False, False],
+    }
+    assert fortress.calls == [("otto", ("yes", 7)), ("enna", ("yes", 7))]
+
+
+async def test_arguments_are_counted_and_typed_before_the_method_runs(fortress: Any) -> None:
+    """Missing, surplus and mistyped arguments and a foreign object are named; the method never sees them."""
+    fortress.calls.clear()
+    accept = fortress.node("accept")
+    text, number = ua.Variant("yes", ua.VariantType.String), ua.Variant(7, ua.VariantType.UInt32)
+    async with await fortress.client("otto") as client:
+        call = client.nodes.objects.call_method
+        with pytest.raises(BadArgumentsMissing):
+            await call(accept, text)
+        with pytest.raises(BadTooManyArguments):
+            await call(accept, text, number, number)
+        for wrong in (
+            ua.Variant("7", ua.VariantType.String),
+            ua.Variant(7, ua.VariantType.Int64),
+            ua.Variant([7], ua.VariantType.UInt32),
+            ua.Variant(None, ua.VariantType.Null),
+        ):
+            with pytest.raises(BadInvalidArgument):
+                await call(accept, text, wrong)
+        with pytest.raises(BadMethodInvalid):
+            await client.nodes.server.call_method(accept, text, number)
+    assert fortress.calls == []
+
+
+async def test_users_come_in_with_a_certificate(fortress: Any, tmp_path: Path) -> None:
+    """A user whose certificate is in the users file comes in with his role; one with a stranger's does not."""
+    known, strange = Pki(tmp_path / "known", "known"), Pki(tmp_path / "strange", "strange")
+    from lineside_gateway.hosting import Role
+
+    fortress.users.add("cert", Role.OPERATOR, certificate=known.own()[0].read_bytes())
+    async with await fortress.client(certificate=known.own()[0], policy="Aes256Sha256RsaPss") as client:
+        await client.nodes.objects.call_method(
+            fortress.node("accept"), ua.Variant("c", ua.VariantType.String), ua.Variant(1, ua.VariantType.UInt32)
+        )
+    assert fortress.calls.pop() == ("cert", ("c", 1))
+    assert await refused(await fortress.client(certificate=strange.own()[0])) == "BadUserAccessDenied"
+    fortress.users.remove("cert")
+    assert await refused(await fortress.client(certificate=known.own()[0])) == "BadUserAccessDenied"
+
+
+async def test_an_unknown_application_is_kept_out_until_it_is_trusted(
+    fortress: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unknown certificate is refused and lands in pki/rejected with one sentence; trusting it lets it in."""
+    stranger = Pki(tmp_path / "stranger", "stranger")
+    for _ in range(2):
+        await refused(await fortress.client("viv", pki=stranger))
+    told = [r.getMessage() for r in caplog.records if "client_rejected" in r.getMessage()]
+    assert len(told) == 1
+    assert "lineside trust" in told[0]
+    pki = Pki(fortress.folder / "pki", "fortress")
+    (print_,) = pki.rejected()
+    pki.trust(print_[:8])
+    async with await fortress.client("viv", pki=stranger):
+        pass
+
+
+async def test_unsecured_channels_are_for_discovery_only(fortress: Any) -> None:
+    """Without a policy a client learns the endpoints, none of them unsecured or anonymous, and gets no session."""
+    client = await fortress.client(policy="")
+    endpoints = await client.connect_and_get_server_endpoints()
+    assert {e.SecurityMode.name for e in endpoints} == {"Sign", "SignAndEncrypt"}
+    assert {t.TokenType.name for e in endpoints for t in e.UserIdentityTokens} == {"UserName", "Certificate"}
+    for user in ("", "viv"):
+        client = await fortress.client(policy="")
+        await client.connect_socket()
+        try:
+            await client.send_hello()
+            await client.open_secure_channel()
+            with pytest.raises(ua.uaerrors.BadSecurityPolicyRejected):
+                await client.uaclient.create_session(ua.CreateSessionParameters(RequestedSessionTimeout=1000))
+        finally:
+            client.disconnect_socket()
+        del user
+
+
+async def test_anonymous_is_refused_where_it_is_not_configured(fortress: Any) -> None:
+    """A trusted application without a user is refused."""
+    assert await refused(await fortress.client()) == "BadIdentityTokenRejected"
+
+
+async def test_the_gateway_may_look_at_itself(fortress: Any) -> None:
+    """The holder of the gateway's own key comes in as a viewer."""
+    from lineside_gateway.opcua.security import as_the_gateway
+    from lineside_gateway.settings import SecurityPolicy
+
+    client = Client(fortress.endpoint)
+    await as_the_gateway(client, Pki(fortress.folder / "pki", "fortress"), SecurityPolicy.AES256)
+    async with client:
+        with pytest.raises(BadUserAccessDenied):
+            await client.get_node(fortress.node("setpoint")).write_value(2.0, ua.VariantType.Double)
+
+
+async def test_anonymous_readers_only_read(open_house: Any) -> None:
+    """An anonymous client reads and subscribes; it cannot write, call, or come with a user name."""
+    async with await open_house.client(policy="") as client:
+        assert await client.get_node(open_house.node("setpoint")).read_value() == 1.0
+        for attempt in (
+            client.get_node(open_house.node("setpoint")).write_value(2.0, ua.VariantType.Double),
+            client.nodes.objects.call_method(
+                open_house.node("accept"), ua.Variant("x", ua.VariantType.String), ua.Variant(1, ua.VariantType.UInt32)
+            ),
+        ):
+            with pytest.raises(BadUserAccessDenied):
+                await attempt
+    client = Client(open_house.endpoint)
+    await client.connect_socket()
+    try:
+        await client.send_hello()
+        await client.open_secure_channel()
+        await client.create_session()
+        token = ua.UserNameIdentityToken(PolicyId="username", UserName="admin", Password=b"x")
+        with pytest.raises(BadIdentityTokenRejected):
+            await client.uaclient.activate_session(ua.ActivateSessionParameters(UserIdentityToken=token))
+    finally:
+        client.disconnect_socket()
+
+
+async def test_a_session_is_not_taken_by_guessing(open_house: Any) -> None:
+    """Authentication tokens are 32 random bytes; a request with another token has no session."""
+    async with await open_house.client(policy="") as one, await open_house.client(policy="") as two:
+        mine, other = (c.uaclient.session.authentication_token for c in (one, two))
+        assert len(mine.Identifier) == 32
+        assert mine != other
+        two.uaclient.protocol.authentication_token = ua.NodeId(b"x" * 32)
+        with pytest.raises(ua.uaerrors.BadSessionIdInvalid):
+            await two.get_node("i=2259").read_value()
+        two.uaclient.protocol.authentication_token = other
+
+
+async def test_subscriptions_belong_to_their_session(open_house: Any) -> None:
+    """Another session's subscription cannot be deleted, fed with items, published from or taken over."""
+    async with await open_house.client(policy="") as one, await open_house.client(policy="") as two:
+        params = ua.CreateSubscriptionParameters(100.0, 3000, 50, 0, True, 0)
+        created = await one.uaclient.create_subscription(params, lambda _result: None)
+        number = created.SubscriptionId
+        (deleted,) = await two.uaclient.delete_subscriptions([number])
+        assert deleted.name == "BadSubscriptionIdInvalid"
+        item = ua.MonitoredItemCreateRequest(ua.ReadValueId(open_house.node("setpoint"), ua.AttributeIds.Value))
+        with pytest.raises(ua.uaerrors.BadSubscriptionIdInvalid):
+            await two.uaclient.create_monitored_items(
+                ua.CreateMonitoredItemsParameters(number, ua.TimestampsToReturn.Both, [item])
+            )
+        request = ua.TransferSubscriptionsParameters([number], True)
+        (taken,) = await two.uaclient.session.transfer_subscriptions(request)
+        assert taken.StatusCode.name == "BadUserAccessDenied"
+        assert number in open_house.server.iserver.subscription_service.subscriptions
+
+
+async def test_requests_are_bounded(open_house: Any) -> None:
+    """A read of more nodes than allowed, or of none, is refused as a whole."""
+    async with await open_house.client(policy="") as client:
+        node = client.get_node(open_house.node("setpoint"))
+        with pytest.raises(ua.uaerrors.BadTooManyOperations):
+            await client.read_attributes([node] * 1001, ua.AttributeIds.Value)
+        with pytest.raises(ua.uaerrors.BadNothingToDo):
+            await client.read_attributes([], ua.AttributeIds.Value)
