@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser(
         "serve",
+        prog="lineside plant",
         help="run the plant behind six OPC UA servers",
         description="Run the plant behind five PLC servers and a MES server. Prints one JSON line when ready.",
         epilog=serve.EXAMPLES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import subprocess
@@ -9,13 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from lineside_trials.arms import KPIS, Arm, Replication, run_rule_arm
 from lineside_trials.campaign import MOST_TOGETHER, Campaign, plan
 from lineside_trials.lineside_arm import Advisers, in_lockstep, load_advisers, run_lineside_arm
 from lineside_trials.lockstep import run_together
 from lineside_trials.over_opcua import run_over_opcua
-from lineside_trials.summary import document, table
+from lineside_trials.summary import document, tables
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,17 @@ def test_the_report_has_every_kpi_arm_and_interval() -> None:
         assert isinstance(row, dict)
         for part in (*(arm.value for arm in Arm), "gap_closed"):
             assert set(row[part]) == {"mean", "low", "high"}
-    assert table(outcomes).row_count == len(KPIS)
+
+
+def test_the_tables_are_whole_in_eighty_columns() -> None:
+    """Both tables show every KPI, each number with its interval, on a terminal of 80 columns."""
+    outcomes = [{arm: dict.fromkeys(KPIS, 0.5 + 0.1 * i + 0.02 * j * i) for i, arm in enumerate(Arm)} for j in range(3)]
+    for table in tables(outcomes):
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(table)
+        text = console.export_text()
+        assert sum("±" in line for line in text.splitlines()) == len(KPIS)
+        assert "…" not in text
 
 
 @pytest.mark.timeout(300)

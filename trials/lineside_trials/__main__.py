@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LinesideError, TaskError, WorkerError, PlantError) as e:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {e}", highlight=False)
         return CANNOT_GO_ON
-    console.print(summary.table(outcomes))
+    console.print(*summary.tables(outcomes), sep="\n")
     plot = args.plot or (args.json.with_suffix(".png") if args.json else None)
     if plot:
         summary.plot(outcomes, plot)

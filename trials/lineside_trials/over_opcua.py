@@ -97,7 +97,8 @@ class OpcUaLink:
                 )
             self._news.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._news.wait()
 
     async def advance(self, to_s: float) -> None:
         """Call Advance, then wait until each server's newest SourceTimestamp is there.

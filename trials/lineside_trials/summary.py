@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lineside_trials.arms import HIGHER_IS_BETTER, KPIS, Arm
@@ -35,23 +36,34 @@ def document(outcomes: Sequence[Outcome]) -> dict[str, object]:
     return kpis
 
 
-def table(outcomes: Sequence[Outcome]) -> Table:
-    """What a person reads: each KPI by arm, the paired difference to today's practice, the share of the gap closed."""
-    out = Table(title=f"{len(outcomes)} paired replications, mean and 95 % interval")
-    out.add_column("KPI")
-    for heading in ("P3", "family-first", "Lineside", "oracle", "Lineside - P3", "gap closed"):
-        out.add_column(heading, justify="right")
+_IN_PERCENT = frozenset(KPIS) - {"kwh_per_good_part"}
+
+
+def tables(outcomes: Sequence[Outcome]) -> tuple[Table, Table]:
+    """What a person reads, within 80 columns: each KPI by arm, and what Lineside changes."""
+    title = f"{len(outcomes)} paired replications: mean and 95 % interval, shares in %"
+    arms = _table(title, ("P3", "family first", "Lineside", "oracle"))
+    change = _table("Lineside against the others, paired", ("- P3", "- family first", "gap closed"))
     for name in KPIS:
         column = {arm: [float(o[arm][name]) for o in outcomes] for arm in Arm}
-        difference = difference_interval(column[Arm.LINESIDE], column[Arm.BASELINE])
-        share = gap_closed(column[Arm.BASELINE], column[Arm.LINESIDE], column[Arm.ORACLE])
-        out.add_row(
-            name,
-            *(_number(mean_interval(column[arm])) for arm in Arm),
-            f"[{_colour(name, difference)}]{_number(difference, sign='+')}[/]",
-            _percent(share),
-        )
+        ours = column[Arm.LINESIDE]
+        arms.add_row(_label(name), *(_number(name, mean_interval(column[arm])) for arm in Arm))
+        differences = [difference_interval(ours, column[arm]) for arm in (Arm.BASELINE, Arm.FAMILY_FIRST)]
+        share = gap_closed(column[Arm.BASELINE], ours, column[Arm.ORACLE])
+        change.add_row(_label(name), *(_difference(name, d) for d in differences), _percent(share))
+    return arms, change
+
+
+def _table(title: str, headings: Sequence[str]) -> Table:
+    out = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    out.add_column("KPI", no_wrap=True)
+    for heading in headings:
+        out.add_column(heading, justify="right")
     return out
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").replace("oee", "OEE").replace("kwh", "kWh")
 
 
 def _colour(name: str, difference: Interval) -> str:
@@ -62,11 +74,16 @@ def _colour(name: str, difference: Interval) -> str:
     return "green" if better else "red" if worse else "yellow"
 
 
-def _number(i: Interval, sign: str = "") -> str:
+def _difference(name: str, i: Interval) -> str:
+    return f"[{_colour(name, i)}]{_number(name, i, sign='+')}[/]"
+
+
+def _number(name: str, i: Interval, sign: str = "") -> str:
     if i.mean is None:
         return "-"
-    spread = "" if i.low is None or i.high is None else f" [dim]±{(i.high - i.low) / 2:.4f}[/]"
-    return f"{i.mean:{sign}.4f}{spread}"
+    scale, digits = (100.0, 2) if name in _IN_PERCENT else (1.0, 3)
+    half = None if i.low is None or i.high is None else scale * (i.high - i.low) / 2
+    return f"{scale * i.mean:{sign}.{digits}f}" + ("" if half is None else f" [dim]±{half:.{digits}f}[/]")
 
 
 def _percent(i: Interval) -> str:

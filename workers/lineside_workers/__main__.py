@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lineside_workers", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    serve = commands.add_parser("serve", help="host tasks for the gateways of one broker")
+    serve = commands.add_parser("serve", prog="lineside worker", help="host tasks for the gateways of one broker")
     serve.add_argument("--tasks", help="'all' or names with commas [LINESIDE_TASKS]")
     serve.add_argument("--broker", help="redis://, rediss:// or unix:// URL [LINESIDE_BROKER_URL]")
     serve.add_argument("--device", help="auto, cpu or cuda:N [LINESIDE_DEVICE]")

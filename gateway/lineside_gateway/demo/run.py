@@ -156,7 +156,8 @@ class Demo:
         with Live(screen, console=self._console, auto_refresh=False, screen=False) as live:
             while not stop.is_set() and not running.done() and (until is None or time.monotonic() < until):
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), REFRESH_S)
+                    async with asyncio.timeout(REFRESH_S):
+                        await stop.wait()
                 screen = render(self.gateway.status, self._happened, self._seconds(), self._options.speed)
                 live.update(screen, refresh=True)
         if self._options.picture is not None:

@@ -36,7 +36,7 @@ class Policy:
     equipment_ids: frozenset[str]
     write: tuple[WriteSettings, ...] = ()
     min_quality: float = 0.5
-    acknowledge_within_s: float = 4 * 3600.0  # longest wait for a lot boundary
+    acknowledge_within_s: float = 4 * 3600.0
     job_control: str = JOB_CONTROL
     assignable: frozenset[str] = frozenset()  # equipment job orders may be given to; empty: equipment_ids
 

@@ -233,7 +233,8 @@ class WriteBack:
         for request in tuple(progress.open):
             if len(request.effect.writes) > 1 and isinstance(request.effect.writes[0], TagWrite):
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(request.answered.wait(), self._handshake_s)
+                    async with asyncio.timeout(self._handshake_s):
+                        await request.answered.wait()
 
     def _report_read_back(self, progress: _Progress) -> None:
         if not progress.read_back and any(effect.read_back for effect in progress.decision.effects):

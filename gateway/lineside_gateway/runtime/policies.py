@@ -26,6 +26,8 @@ def policy(task: BoundTask, equipment: Iterable[Equipment], line_id: str, job_co
         deadline_s=task.inputs.deadline_s,
         equipment_ids=frozenset({line_id}) if line else ids,
         write=task.settings.write,
+        min_quality=task.settings.min_quality,
+        acknowledge_within_s=task.settings.acknowledge_within_s,
         assignable=ids if line else frozenset(),
         job_control=job_control or JOB_CONTROL,
     )

@@ -146,6 +146,15 @@ class TaskSettings(Section):
     write: tuple[WriteSettings, ...] = Field(
         default=(), description="Effects on the plant, used in confirm and closed_loop."
     )
+    min_quality: float = Field(
+        default=0.5, ge=0, le=1, description="Share of a window's samples that must be Good for anything to be written."
+    )
+    acknowledge_within_s: float = Field(
+        default=4 * 3600.0,
+        gt=0,
+        le=7 * 86_400,
+        description="Plant time in which the plant answers a write, which is not repeated until then; a lot at least.",
+    )
     max_batch_size: int = Field(default=32, ge=1, le=4096, description="Windows per batch at most.")
     max_wait_s: float = Field(default=0.05, ge=0, le=60, description="Wall-clock wait for a batch to fill.")
     queue: str = Field(default="", description="Celery queue; default: lineside.")

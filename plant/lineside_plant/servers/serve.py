@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import gc
 import json
@@ -35,11 +36,11 @@ POLICIES = {
     "oracle": oracle_policy,
 }
 EXAMPLES = """examples:
-  python -m lineside_plant serve --speed 60 --seed 7
+  lineside plant --speed 60 --seed 7
       a plant hour a minute, open to commands, A1 at opc.tcp://127.0.0.1:4841, MES at :4846
-  python -m lineside_plant serve --speed 60 --start-h 60 --inject bad:A1:VibRms:600:900 --inject late:C2,delay_s=20
+  lineside plant --speed 60 --start-h 60 --inject bad:A1:VibRms:600:900 --inject late:C2,delay_s=20
       machines 60 h old; a broken sensor from minute 10 to 15, and half of C2's samples 20 s late
-  python -m lineside_plant serve --lockstep --port 0
+  lineside plant --lockstep --port 0
       free ports; time moves only by the method Simulation.Advance of the MES
 """
 _log = logging.getLogger("lineside_plant")
@@ -150,19 +151,19 @@ async def _run_by_wall_clock(site: Site, arguments: argparse.Namespace, stopping
             return
         # A plant that cannot keep up still leaves its clients a tenth of the time.
         remaining_s = max(TICK_S - (time.monotonic() - before_s), TICK_S / 10)
-        try:
-            await asyncio.wait_for(stopping.wait(), remaining_s)
-        except TimeoutError:
-            continue
+        await _pause(stopping, remaining_s)
 
 
 async def _until(stopping: asyncio.Event, with_parent: bool) -> None:
     parent = os.getppid()
     while not stopping.is_set() and not (with_parent and os.getppid() != parent):
-        try:
-            await asyncio.wait_for(stopping.wait(), 1.0)
-        except TimeoutError:
-            continue
+        await _pause(stopping, 1.0)
+
+
+async def _pause(stopping: asyncio.Event, at_most_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(at_most_s):
+            await stopping.wait()
 
 
 def _ports(host: str, first: int, count: int) -> list[int]:

@@ -72,7 +72,7 @@ class ScheduleConfig(TaskConfig):
     short_stop_h: float = Field(default=0.5, gt=0, description="mean hours of a trip or of replacing a broken tool")
     prices: Prices = Field(default=Prices(), description="what the objective charges for")
     effort: float = Field(
-        default=1.0, ge=0, le=1000, description="CP-SAT's deterministic time, times 10 ms; 0 = rules only"
+        default=0.5, ge=0, le=1000, description="CP-SAT's deterministic time, times 10 ms; 0 = rules only"
     )
     wall_limit_s: float = Field(
         default=2.0, gt=0, description="safety bound on a solve; never reached on a healthy machine"
