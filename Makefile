@@ -6,7 +6,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults check format docs constraints train evaluate bench-server bench-models bench-dispatch clean
+.PHONY: help install demo test test-faults check format docs constraints train evaluate bench-server bench-ingest bench-models bench-dispatch clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ evaluate: .venv/.runtime  ## Paired closed-loop trials on plants no training saw
 
 bench-server: .venv/.runtime  ## CPU per subscribed write and latency of the hosted server, beside asyncua's and node-opcua's
 	@$(BIN)/python benchmarks/server/bench.py $(ARGS)
+
+bench-ingest: .venv/.runtime  ## Client CPU per value: Lineside beside asyncua, node-opcua and the transport alone
+	@$(BIN)/python benchmarks/ingest/__main__.py $(ARGS)
 
 bench-models: .venv/.runtime  ## Models on public data beside trees; ARGS="--only cmapss,ai4i --seeds 5", needs LINESIDE_DATA
 	@$(BIN)/python -m benchmarks.models $(ARGS)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lineside_gateway.ingest.account import TagAccounts
-from lineside_gateway.ingest.groups import Group, Groups
 from lineside_gateway.ingest.history import NEVER_US
 from lineside_gateway.ingest.samples import (
     Block,
@@ -28,6 +27,7 @@ from lineside_gateway.ledger import Tally
 _UNCERTAIN = np.uint32(0x40000000)
 _BAD = np.uint32(0x80000000)
 NOTHING_US = int(np.iinfo(np.int64).max)
+MAX_KNOWN = 256  # sequences of tag indices remembered: those that one publish brings come again and again
 MAX_PENDING = 4_000_000  # samples, about 100 MB: what waits when nobody closes windows; more is dropped and counted
 
 
@@ -36,63 +36,74 @@ class Intake:
 
     def __init__(self, tally: Tally, max_pending: int) -> None:
         self.log = SampleLog()
-        self.owner = np.empty(0, np.int64)  # equipment number per tag index
+        self._owners: list[int] = []
+        self._owner = np.empty(0, np.int64)
         self.closed_us = np.empty(0, np.int64)  # watermark per equipment number
-        self.first_us = np.empty(0, np.int64)  # earliest time received per equipment number
-        self.newest_us = np.empty(0, np.int64)  # latest time received per equipment number
+        self._first_us = np.empty(0, np.int64)  # earliest time received per equipment number
+        self._newest_us = np.empty(0, np.int64)  # latest time received per equipment number
         self.accounts = TagAccounts()
-        self._groups = Groups()
+        self._known: dict[int, IntArray] = {}
+        self._folded = 0  # of the log, how much is in first_us and newest_us
+        self._closed_most_us = NEVER_US
         self._tally = tally
         self._max_pending = max_pending
 
     def add_equipment(self) -> None:
         """One more piece of equipment, of the next number."""
         self.closed_us = np.append(self.closed_us, NEVER_US)
-        self.first_us = np.append(self.first_us, NOTHING_US)
-        self.newest_us = np.append(self.newest_us, NEVER_US)
+        self._first_us = np.append(self._first_us, NOTHING_US)
+        self._newest_us = np.append(self._newest_us, NEVER_US)
 
     def add_tag(self, number: int) -> None:
         """One more tag, of the next index, on equipment ``number``."""
-        self.owner = np.append(self.owner, number)
-        self.accounts.grow(len(self.owner))
+        self._owners.append(number)
+
+    @property
+    def owner(self) -> IntArray:
+        """Equipment number per tag index."""
+        if len(self._owner) != len(self._owners):
+            self._owner = np.array(self._owners, np.int64)
+            self.accounts.grow(len(self._owners))
+        return self._owner
 
     def write_many(self, indices: ArrayLike, times_us: ArrayLike, values: ArrayLike, status: ArrayLike) -> None:
         """See ``TagTable.write_many``."""
         code = np.asarray(status).astype(np.uint32)
         value = np.array(values, np.float64)
         value[code >= _BAD] = np.nan
-        index, times = np.array(indices, np.int64), np.array(microseconds(times_us))
+        index, times = np.array(indices, np.int64), microseconds(times_us)
         if len(index):
             self._accept((index, times, value, code < _UNCERTAIN))
 
     def adopt(self, index: IntArray, times: IntArray, value: DoubleArray, status: CodeArray | None) -> None:
         """See ``TagTable.adopt``."""
         count = len(index)
-        if status is None:
-            good = np.ones(count, np.bool_)
-            group = self._groups.of(index, self.owner)
-            room = len(self.log) + count <= self._max_pending
-            if room and group is not None and every(np.isfinite(value)) and self._is_fresh(group, times):
-                self._tally.received += count
-                self.accounts.receive(index)
-                self.log.append(index, times, value, good)
-                return
-        else:
+        if not count:
+            return
+        good: BoolArray | bool = True
+        if status is not None:
             good = status < _UNCERTAIN
             value[status >= _BAD] = np.nan
-        if count:
-            self._accept((index, times, value, good))
-
-    def _is_fresh(self, group: Group, times: IntArray) -> bool:
-        """Whether all of ``times`` lie after their equipment's watermark; if so, they are noted."""
-        if len(group.starts) == 1:
-            first, last = times.min(keepdims=True), times.max(keepdims=True)
+        # The dot product of finite values is finite, or overflows, which the slower way finds to be harmless.
+        plain = math.isfinite(value.dot(value)) and np.minimum.reduce(times) > self._closed_most_us
+        if plain and self._are_known(index) and len(self.log) + count <= self._max_pending:
+            self._tally.received += count
+            self.accounts.receive(index)
+            self.log.append(index, times, value, good)
         else:
-            first, last = np.minimum.reduceat(times, group.starts), np.maximum.reduceat(times, group.starts)
-        if not every(first > self.closed_us[group.numbers]):
+            self._accept((index, times, value, np.ones(count, np.bool_) if isinstance(good, bool) else good))
+
+    def _are_known(self, index: IntArray) -> bool:
+        """Whether all are registered; looked up once for an array that nobody can write to."""
+        known = self._known.get(id(index))
+        if known is not None:
+            return True
+        if not every((index >= 0) & (index < len(self.owner))):
             return False
-        np.minimum.at(self.first_us, group.numbers, first)
-        np.maximum.at(self.newest_us, group.numbers, last)
+        if not index.flags.writeable:
+            if len(self._known) >= MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+            self._known[id(index)] = index  # kept, so that no other array gets its identity
         return True
 
     def write_block(self, indices: ArrayLike, times_us: ArrayLike, values: ArrayLike, good: ArrayLike | None) -> None:
@@ -121,7 +132,6 @@ class Intake:
             self._drop("overflow", np.array([index]))
         else:
             self.log.append_one(index, time_us, value, good)
-            self.seen(number, time_us, time_us)
 
     def _accept_plain(self, tags: IntArray, times: IntArray, columns: Columns) -> bool:
         """Take a block in which nothing is late, unknown or not finite, at a third of the general cost."""
@@ -135,7 +145,6 @@ class Intake:
         self._tally.received += len(columns[0])
         self.accounts.receive(columns[0])
         self.log.append(*columns)
-        self.seen(number, first_us, int(times.max()))
         return True
 
     def _accept(self, columns: Columns) -> None:
@@ -154,10 +163,8 @@ class Intake:
         number = self.owner[columns[0]]
         fresh = columns[1] > self.closed_us[number]
         if not every(fresh):
-            columns, number = self._keep(columns, fresh, "late"), number[fresh]
+            columns = self._keep(columns, fresh, "late")
         self.log.append(*columns)
-        np.minimum.at(self.first_us, number, columns[1])
-        np.maximum.at(self.newest_us, number, columns[1])
 
     def _keep(self, columns: Columns, keep: BoolArray, reason: str) -> Columns:
         self._drop(reason, columns[0][~keep])
@@ -167,14 +174,31 @@ class Intake:
         self._tally.drop(reason, len(indices))
         self.accounts.drop(reason, indices)
 
-    def seen(self, number: int, first_us: int, last_us: int) -> None:
-        """Equipment ``number`` reported times from ``first_us`` to ``last_us``."""
-        self.first_us[number] = min(self.first_us[number], first_us)
-        self.newest_us[number] = max(self.newest_us[number], last_us)
+    def seen(self, number: int, time_us: int) -> None:
+        """Equipment ``number`` reported something of ``time_us`` that is not in the log."""
+        self._first_us[number] = min(self._first_us[number], time_us)
+        self._newest_us[number] = max(self._newest_us[number], time_us)
+
+    def extremes(self) -> tuple[IntArray, IntArray]:
+        """Earliest and latest time received, per equipment number; int64 max and NEVER_US before any."""
+        index, times, _, _ = self.log.since(self._folded)
+        if len(index):
+            number = self.owner[index]
+            np.minimum.at(self._first_us, number, times)
+            np.maximum.at(self._newest_us, number, times)
+            self._folded = len(self.log)
+        return self._first_us, self._newest_us
+
+    def close(self, number: int, mark_us: int) -> None:
+        """Samples of equipment ``number`` at or before ``mark_us`` are late from now on."""
+        self.closed_us[number] = max(self.closed_us[number], mark_us)
+        self._closed_most_us = max(self._closed_most_us, mark_us)
 
     def settle(self) -> Block:
         """Take all that the watermarks in ``closed_us`` make final; counts it as used, duplicates as dropped."""
+        self.extremes()
         block, duplicates = self.log.take(self.closed_us[self.owner])
+        self._folded = len(self.log)
         self._tally.used += len(block)
         if len(block):
             self.accounts.use(np.asarray(block.starts))

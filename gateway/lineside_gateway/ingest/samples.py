@@ -17,6 +17,11 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 CodeArray: TypeAlias = NDArray[np.uint32]
 Columns: TypeAlias = tuple[IntArray, IntArray, DoubleArray, BoolArray]
 
+SMALLEST_LOG = 1024
+"""Samples that a log has room for from the start."""
+SPARE = 8
+"""A log of this many times the samples it held and gave is halved."""
+
 
 def microseconds(times: ArrayLike) -> IntArray:
     """Times as int64 microseconds since 1970 UTC; takes those, or datetime64 of any unit."""
@@ -69,70 +74,84 @@ def every(mask: BoolArray) -> bool:
 
 
 class SampleLog:
-    """Samples in order of arrival, waiting for a watermark. ``len`` is the number that wait."""
+    """Samples in order of arrival, waiting for a watermark. ``len`` is the number that wait.
+
+    They lie in columns that are written over again and again: memory that is new for each message costs more, by the
+    kernel's page faults, than the copy.
+    """
 
     def __init__(self) -> None:
-        self._chunks: list[Columns] = []
-        self._singles: list[tuple[int, int, float, bool]] = []
         self._length = 0
+        self._make(SMALLEST_LOG)
+
+    def _make(self, size: int) -> None:
+        self._index = np.empty(size, np.int64)
+        self._time_us = np.empty(size, np.int64)
+        self._value = np.empty(size)
+        self._good = np.empty(size, np.bool_)
 
     def __len__(self) -> int:
         """Samples that wait."""
         return self._length
 
-    def append(self, index: IntArray, time_us: IntArray, value: DoubleArray, good: BoolArray) -> None:
-        """Keep N samples; the log owns the arrays from here on."""
-        if len(index):
-            self._gather()
-            self._chunks.append((index, time_us, value, good))
-            self._length += len(index)
+    def append(self, index: IntArray, time_us: IntArray, value: DoubleArray, good: BoolArray | bool) -> None:
+        """Keep copies of N samples."""
+        at, end = self._length, self._length + len(index)
+        if end > len(self._index):
+            self._grow(end)
+        self._index[at:end] = index
+        self._time_us[at:end] = time_us
+        self._value[at:end] = value
+        self._good[at:end] = good
+        self._length = end
 
     def append_one(self, index: int, time_us: int, value: float, good: bool) -> None:
         """Keep one sample."""
-        self._singles.append((index, time_us, value, good))
-        self._length += 1
+        at = self._length
+        if at >= len(self._index):
+            self._grow(at + 1)
+        self._index[at], self._time_us[at], self._value[at], self._good[at] = index, time_us, value, good
+        self._length = at + 1
 
-    def _gather(self) -> None:
-        """Turn single samples into a chunk, after the chunks that came before them."""
-        if self._singles:
-            index, time_us, value, good = zip(*self._singles, strict=True)
-            self._chunks.append((np.array(index), np.array(time_us), np.array(value), np.array(good)))
-            self._singles = []
+    def _grow(self, size: int) -> None:
+        former = self.since(0)
+        self._make(max(size, 2 * len(self._index)))
+        self._put(former)
+
+    def _put(self, columns: Columns) -> None:
+        self._length = 0
+        self.append(*columns)
+
+    def since(self, place: int) -> Columns:
+        """Views of what was appended from place ``place`` on, counted from the first that waits."""
+        pick = slice(place, self._length)
+        return self._index[pick], self._time_us[pick], self._value[pick], self._good[pick]
 
     def newest(self, index: int) -> tuple[int, float, bool] | None:
         """Time, value and goodness of the waiting sample of tag ``index`` that has the latest time."""
-        self._gather()
-        best: tuple[int, float, bool] | None = None
-        for indices, times, values, good in self._chunks:
-            (at,) = np.nonzero(indices == index)
-            if len(at):
-                k = at[np.argmax(times[at])]
-                if best is None or times[k] > best[0]:
-                    best = int(times[k]), float(values[k]), bool(good[k])
-        return best
+        indices, times, values, good = self.since(0)
+        (at,) = np.nonzero(indices == index)
+        if not len(at):
+            return None
+        k = at[np.argmax(times[at])]
+        return int(times[k]), float(values[k]), bool(good[k])
 
     def earliest(self, size: int) -> IntArray:
         """(size,) earliest waiting time per tag index; int64 max where none waits."""
-        self._gather()
         out = np.full(size, np.iinfo(np.int64).max)
-        for indices, times, _, _ in self._chunks:
-            np.minimum.at(out, indices, times)
+        indices, times, _, _ = self.since(0)
+        np.minimum.at(out, indices, times)
         return out
 
     def waiting(self, size: int) -> IntArray:
         """(size,) samples that wait per tag index."""
-        self._gather()
-        out = np.zeros(size, np.int64)
-        for indices, _, _, _ in self._chunks:
-            out += np.bincount(indices, minlength=size)
-        return out
+        return np.bincount(self.since(0)[0], minlength=size)
 
     def latest(self, size: int) -> IntArray:
         """(size,) latest waiting time per tag index; ``NEVER_US`` where none waits."""
-        self._gather()
         out = np.full(size, NEVER_US)
-        for indices, times, _, _ in self._chunks:
-            np.maximum.at(out, indices, times)
+        indices, times, _, _ = self.since(0)
+        np.maximum.at(out, indices, times)
         return out
 
     def take(self, edge_us: IntArray) -> tuple[Block, IntArray]:
@@ -141,26 +160,27 @@ class SampleLog:
         Returns:
             Them as a Block, and the tags of duplicates (same tag, same time; the first to arrive stays) left out.
         """
-        self._gather()
-        if not self._chunks:
+        if not self._length:
             return EMPTY, NONE
-        columns = self._joined()
+        columns = self.since(0)
         if columns[1].max() <= edge_us.min():
-            self._chunks, self._length = [], 0
+            found = _sorted(_picked(columns, slice(None)), len(edge_us))
+            self._length = 0
         else:
             ready = columns[1] <= edge_us[columns[0]]
-            rest = ~ready
-            self._length = int(np.count_nonzero(rest))
-            kept = (columns[0][rest], columns[1][rest], columns[2][rest], columns[3][rest])
-            self._chunks = [kept] if self._length else []
-            columns = (columns[0][ready], columns[1][ready], columns[2][ready], columns[3][ready])
-        return _sorted(columns, len(edge_us))
+            found = _sorted(_picked(columns, ready), len(edge_us))
+            self._put(_picked(columns, ~ready))
+        if len(self._index) > max(SMALLEST_LOG, SPARE * self._length, SPARE * len(found[0])):
+            former = self.since(0)
+            self._make(len(self._index) // 2)
+            self._put(former)
+        return found
 
-    def _joined(self) -> Columns:
-        if len(self._chunks) == 1:
-            return self._chunks[0]
-        index, time_us, value, good = zip(*self._chunks, strict=True)
-        return np.concatenate(index), np.concatenate(time_us), np.concatenate(value), np.concatenate(good)
+
+def _picked(columns: Columns, pick: BoolArray | slice) -> Columns:
+    if isinstance(pick, slice):
+        return columns[0].copy(), columns[1].copy(), columns[2].copy(), columns[3].copy()
+    return columns[0][pick], columns[1][pick], columns[2][pick], columns[3][pick]
 
 
 def _sorted(columns: Columns, tags: int) -> tuple[Block, IntArray]:

@@ -66,7 +66,8 @@ class TagTable:
         self._exact: dict[int, ValueHistory] = {}  # 64-bit integers beyond float64, by tag index
         self._settled = Settled()
         self.gaps = Gaps(self.newest_times)
-        self._watched = np.empty(0, np.bool_)  # per tag index
+        self._watched: set[int] = set()  # tag indices
+        self._is_watched = np.empty(0, np.bool_)
         self._watched_histories: list[tuple[str, str]] = []
 
     def add(self, equipment_id: str, tag: str) -> int:
@@ -77,7 +78,6 @@ class TagTable:
         if key not in self._index:
             self._index[key] = len(self._index)
             self._keys.append(key)
-            self._watched = np.append(self._watched, False)
             self._intake.add_tag(self._number(equipment_id))
         return self._index[key]
 
@@ -122,9 +122,9 @@ class TagTable:
         self._intake.write_many(indices, times_us, values, status)
 
     def adopt(self, indices: IntArray, times_us: IntArray, values: DoubleArray, status: CodeArray | None) -> None:
-        """As ``write_many``; the table keeps the arrays. ``status`` None: all Good.
+        """As ``write_many``, without checks of type; ``values`` are used up. ``status`` None: all Good.
 
-        What is known of ``indices`` is remembered where the array is read-only: hand over the same object again.
+        That ``indices`` are registered is remembered where the array is read-only: hand over the same object again.
         """
         self._intake.adopt(indices, times_us, values, status)
 
@@ -158,7 +158,7 @@ class TagTable:
             return
         self.tally.used += 1
         self._touched.add(key)
-        self._intake.seen(self._equipment[equipment_id], time_us, time_us)
+        self._intake.seen(self._equipment[equipment_id], time_us)
 
     def add_record(self, stream: str, record: Record, *, past: bool = False) -> None:
         """Add a row with "time" (ISO 8601 UTC) and "equipment_id" to ``events`` or ``recommendations/<task>``.
@@ -177,7 +177,8 @@ class TagTable:
         """Report changes of this tag, if it is registered, in ``changes`` from now on."""
         key = (equipment_id, tag)
         if key in self._index:
-            self._watched[self._index[key]] = True
+            self._watched.add(self._index[key])
+            self._is_watched = np.empty(0, np.bool_)
         elif key in self._histories and not self._histories[key].watched:
             self._histories[key].watched = True
             self._watched_histories.append(key)
@@ -195,8 +196,8 @@ class TagTable:
             exact.prune(int(self._intake.closed_us[self._intake.owner[index]]) - LATE_VALUES_US)
         for equipment_id, mark in watermarks.items():
             number = self._equipment.get(equipment_id)
-            if number is not None and mark > self._intake.closed_us[number]:
-                self._intake.closed_us[number] = mark
+            if number is not None:
+                self._intake.close(number, mark)
         block = self._intake.settle()
         self._settled.advance(block, len(self._keys))
         return block
@@ -204,8 +205,11 @@ class TagTable:
     def changes(self) -> list[TagChange]:
         """What watched tags changed with the last ``settle``, in order of time, equipment and tag; ask once."""
         out: list[TagChange] = []
-        if np.count_nonzero(self._watched):
-            index, times = self._settled.changes(self._watched)
+        if self._watched:
+            if len(self._is_watched) != len(self._keys):
+                self._is_watched = np.zeros(len(self._keys), np.bool_)
+                self._is_watched[list(self._watched)] = True
+            index, times = self._settled.changes(self._is_watched)
             out += [TagChange(t, *self._keys[i]) for i, t in zip(index.tolist(), times.tolist(), strict=True)]
         for key in self._watched_histories:
             history = self._histories[key]
@@ -266,11 +270,11 @@ class TagTable:
 
     def first_us(self, equipment_id: str) -> int | None:
         """Earliest SourceTimestamp received of this equipment; None before any."""
-        return self._extreme(self._intake.first_us, equipment_id)
+        return self._extreme(0, equipment_id)
 
     def newest_us(self, equipment_id: str) -> int | None:
         """Latest SourceTimestamp received of this equipment; None before any."""
-        return self._extreme(self._intake.newest_us, equipment_id)
+        return self._extreme(1, equipment_id)
 
     def newest_times(self, indices: IntArray) -> IntArray:
         """SourceTimestamp of the latest sample received of each tag, settled or not; ``NEVER_US`` before any."""
@@ -296,8 +300,9 @@ class TagTable:
         worst = np.argsort(-dropped, kind="stable")[:count]
         return [self._keys[i] for i in worst if dropped[i]]
 
-    def _extreme(self, times: IntArray, equipment_id: str) -> int | None:
+    def _extreme(self, which: int, equipment_id: str) -> int | None:
         number = self._equipment.get(equipment_id)
-        if number is None or self._intake.newest_us[number] == NEVER_US:
+        if number is None:
             return None
-        return int(times[number])
+        extremes = self._intake.extremes()
+        return None if extremes[1][number] == NEVER_US else int(extremes[which][number])

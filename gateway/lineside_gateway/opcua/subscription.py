@@ -54,6 +54,11 @@ class TagSubscription:
         self._broken: Exception | None = None
         self._hold: Hold | None = None
 
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The server's ids of the subscriptions that are open."""
+        return (self._id,) if self._id else ()
+
     def hold(self) -> Hold:
         """Let what is published wait from now on, until ``release``."""
         self._hold = Hold()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -249,12 +249,33 @@ def test_a_layout_that_comes_again_is_remembered() -> None:
         sent = [item(h, kind, mask, rng) for h, (kind, mask) in enumerate(forms)]
         (found,) = decode(response([change(sent)]), decoder).notifications
         check(sent, found)  # type: ignore[arg-type]
-    assert (decoder.paths.scanned, decoder.paths.cached) == (1, 2)
+    assert (decoder.paths.scanned, decoder.paths.cached) == (1, 2)  # with picoseconds nothing can be guessed
     forms[100], forms[101] = (11, 7), (6, 15)
     sent = [item(h, kind, mask, rng) for h, (kind, mask) in enumerate(forms)]
     (found,) = decode(response([change(sent)]), decoder).notifications
     check(sent, found)  # type: ignore[arg-type]
     assert decoder.paths.scanned == 2
+
+
+def test_items_that_end_with_a_timestamp_are_not_stepped_through() -> None:
+    """A layout never seen before is found from the timestamps; a value that looks like one is no false boundary."""
+    rng = random.Random(9)
+    decoder = ChangeDecoder()
+    masks = (4, 5, 7, 8, 9, 12, 13, 14, 15)
+    for _ in range(20):
+        sent = [item(h, rng.choice((*NUMBERS, 0)), rng.choice(masks), rng) for h in range(100)]
+        sent = [replace(s, source=NOW + 5) for s in sent]
+        (found,) = decode(response([change(sent)]), decoder).notifications
+        check(sent, found)  # type: ignore[arg-type]
+    assert (decoder.paths.guessed, decoder.paths.scanned) == (20, 0)
+    upper = struct.pack("<q", NOW)[5:]
+    sent[50] = Sent(50, 5, b"\x0b" + bytes(5) + upper, 0, NOW, 0)
+    (found,) = decode(response([change(sent)]), decoder).notifications
+    check(sent, found)  # type: ignore[arg-type]
+    sent[60] = Sent(60, 5, b"\x0b" + upper + bytes(5), 0, NOW, 0)
+    (found,) = decode(response([change(sent)]), decoder).notifications
+    check(sent, found)  # type: ignore[arg-type]
+    assert decoder.paths.scanned == 1
 
 
 def test_equal_length_with_other_forms_is_another_layout() -> None:

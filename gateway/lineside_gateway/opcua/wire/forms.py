@@ -46,6 +46,11 @@ class Form:
     source_at: int
     server_at: int
 
+    record: np.dtype[np.void]
+    """One item as numpy reads it: handle, key (or mask alone), and value, status, source, server where it has them."""
+    key_bytes: bytes
+    """``key`` as the wire has it."""
+
     @property
     def type(self) -> int:
         """Built-in type of the value; NULL where there is none."""
@@ -66,7 +71,17 @@ def _form(mask: int, kind: int) -> Form:
         if mask & bit:
             places[bit] = at
             at += size
-    return Form(mask | kind << 8, at, places[STATUS], places[SOURCE], places[SERVER])
+    key = mask | kind << 8
+    fields = {"handle": (0, "<u4"), "key": (MASK_AT, "<u2" if mask & VALUE else "u1")}
+    if kind:
+        fields["value"] = (VALUE_AT, NUMBERS[kind])
+    for name, bit, dtype in (("status", STATUS, "<u4"), ("source", SOURCE, "<i8"), ("server", SERVER, "<i8")):
+        if mask & bit:
+            fields[name] = (places[bit], dtype)
+    offsets, dtypes = zip(*fields.values(), strict=True)
+    record = np.dtype({"names": list(fields), "formats": dtypes, "offsets": offsets, "itemsize": at})
+    key_bytes = key.to_bytes(2, "little") if mask & VALUE else bytes([key])
+    return Form(key, at, places[STATUS], places[SOURCE], places[SERVER], record, key_bytes)
 
 
 FORMS: dict[int, Form] = {}

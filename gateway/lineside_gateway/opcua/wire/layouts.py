@@ -51,12 +51,17 @@ class Layout:
     by_type: tuple[tuple[int, Places], ...]
     """Built-in type -> its items."""
 
+    @property
+    def size(self) -> int:
+        """Bytes from the first item to the end of the last."""
+        return int(self.starts[-1]) + FORMS[int(self.keys[-1])].size
+
     def fits(self, buf: Bytes, first: int, end: int) -> bool:
         """Whether the message from ``first`` to ``end`` has this layout, to its last byte."""
         keys: Keys = _every_byte(buf, first, end, _U2)[self.starts + MASK_AT].astype(np.uint16, copy=False)
         if self.valueless is not None:
             keys = np.where(self.valueless, keys & _NO_TYPE, keys)
-        last = first + int(self.starts[-1]) + FORMS[int(self.keys[-1])].size
+        last = first + self.size
         return keys.tobytes() == self.keys.tobytes() and last + 4 == end and int32(buf, last, end) <= 0
 
 

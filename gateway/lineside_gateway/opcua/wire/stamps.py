@@ -14,7 +14,6 @@ import numpy as np
 
 from lineside_gateway.opcua.delivery import Int64Array
 
-TICKS_PER_US = np.uint64(10)
 EPOCH_US = 11_644_473_600_000_000
 """1601 to 1970."""
 EARLIEST_TICKS = (EPOCH_US + 365 * 86_400_000_000) * 10
@@ -22,8 +21,15 @@ EARLIEST_TICKS = (EPOCH_US + 365 * 86_400_000_000) * 10
 LATEST_TICKS = 2_650_467_743_990_000_000
 """The last second of 9999; later ones mean no more than that (Part 6, 5.2.2.5)."""
 
+# As numpy's own scalars, which spare a conversion at each use; unsigned division is twice as fast as signed.
+_EARLIEST, _TICKS_PER_US, _EARLIEST_US = (
+    np.int64(EARLIEST_TICKS),
+    np.uint64(10),
+    np.int64(EARLIEST_TICKS // 10 - EPOCH_US),
+)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Stamps:
     """Event times of N items in us since 1970 UTC, the newest of them, and when the server served that one (or 0)."""
 
@@ -44,19 +50,17 @@ def stamps(
     and ``served`` that of one item, 0 where it has none.
     """
     if source is not None:
-        newest = int(source.argmax())
-        if source[newest] <= LATEST_TICKS and int(source.min()) >= EARLIEST_TICKS:
-            newest_us = _us(int(source[newest]))
-            return Stamps(_event_times(source), newest_us, _served_us(served(newest)))
+        # Seen as unsigned from the earliest on, what is too early is too late as well: one look finds both.
+        np.subtract(source, _EARLIEST, source)
+        since = source.view(np.uint64)
+        newest = int(since.argmax())
+        ticks = int(since[newest])
+        if ticks <= LATEST_TICKS - EARLIEST_TICKS:
+            np.floor_divide(since, _TICKS_PER_US, since)
+            np.add(source, _EARLIEST_US, source)
+            return Stamps(source, _us(ticks + EARLIEST_TICKS), _served_us(served(newest)))
+        np.add(source, _EARLIEST, source)
     return _by_item(source, server(), served, count)
-
-
-def _event_times(ticks: Int64Array) -> Int64Array:
-    # Unsigned division is twice as fast; all are known to be positive.
-    unsigned = ticks.view(np.uint64)
-    np.floor_divide(unsigned, TICKS_PER_US, out=unsigned)
-    np.subtract(ticks, EPOCH_US, out=ticks)
-    return ticks
 
 
 def _us(ticks: int) -> int:
@@ -73,7 +77,7 @@ def _by_item(source: Int64Array | None, server: Int64Array | None, served: Calla
     for column in (server, source):
         if column is not None:
             np.copyto(ticks, np.minimum(column, LATEST_TICKS), where=column >= EARLIEST_TICKS)
-    times_us = _event_times(ticks)
+    times_us = ticks // 10 - EPOCH_US
     if source is None:
         return Stamps(times_us, 0, 0)
     # Where a source's clock is unset the ServerTimestamp counts; an item without SourceTimestamp tells nothing.

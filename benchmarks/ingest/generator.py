@@ -1,0 +1,229 @@
+"""A load generator: an asyncua server for handshakes, and publish responses replayed as fast as they are asked for.
+
+Sessions, channels and reads are asyncua's. CreateMonitoredItems takes any NodeId; SetPublishingMode(true) starts the
+flood: from then on each PublishRequest is answered at once with an encoded response, and event time moves on by 100 ms
+with each round of all items. Prints ``ready <url>`` and, per closed session, a line of JSON about itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import logging
+import socket
+import struct
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from asyncua import Server, ua
+from asyncua.server import binary_server_asyncio, uaprocessor
+from asyncua.ua.ua_binary import struct_from_binary
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks.ingest.messages import HANDLE_AT, SEQUENCE_AT, SUBSCRIPTION_AT, Message, message, now_ticks
+from lineside_gateway.opcua.security import Pki
+
+STEP_TICKS = 1_000_000
+"""Event time between two rounds: 100 ms."""
+CHUNK_BYTES = 65_535
+HEADER_BYTES = 24
+TOKEN_SIZES = {0: 2, 1: 4, 2: 7, 4: 19}
+subscription_ids = itertools.count(1)
+
+
+def encoding(name: str) -> int:
+    """NodeId of a request's binary encoding."""
+    return int(getattr(ua.ObjectIds, f"{name}_Encoding_DefaultBinary"))
+
+
+PUBLISH, CREATE, ITEMS = map(encoding, ("PublishRequest", "CreateSubscriptionRequest", "CreateMonitoredItemsRequest"))
+MODE, DELETE = map(encoding, ("SetPublishingModeRequest", "DeleteSubscriptionsRequest"))
+
+
+class Flood:
+    """The subscription of one connection and the requests that wait for an answer."""
+
+    def __init__(self, processor: Any, options: argparse.Namespace) -> None:
+        self.processor = processor
+        self.options = options
+        self.id = next(subscription_ids)
+        self.handles: list[int] = []
+        self.messages: list[Message] = []
+        self.requests: deque[tuple[int, int]] = deque()
+        self.running = False
+        self.sent = self.values = 0
+        self.ticks = now_ticks()
+        self.began = (time.perf_counter(), time.process_time())
+
+    def start(self) -> None:
+        """Encode the responses and answer what waits."""
+        variants = self.options.variants
+        self.messages = [message(self.handles, mixed=self.options.mixed, seed=k) for k in range(variants)]
+        self.running = True
+        self.began = (time.perf_counter(), time.process_time())
+        self.pump()
+
+    def pump(self) -> None:
+        """Answer all requests that wait."""
+        while self.running and self.requests:
+            handle, request = self.requests.popleft()
+            found = self.messages[self.sent % len(self.messages)]
+            self.sent += 1
+            self.values += found.count
+            self.ticks += STEP_TICKS
+            found.stamp(self.ticks)
+            struct.pack_into("<I", found.body, HANDLE_AT, handle)
+            struct.pack_into("<I", found.body, SUBSCRIPTION_AT, self.id)
+            struct.pack_into("<I", found.body, SEQUENCE_AT, self.sent)
+            self.processor._transport.write(self.chunks(found.body, request))
+
+    def chunks(self, body: bytearray, request: int) -> bytes:
+        """A message as the channel's chunks."""
+        connection = self.processor._connection
+        if connection.security_policy.Mode != ua.MessageSecurityMode.None_:
+            return bytes(connection.message_to_binary(bytes(body), request_id=request))
+        token, out = connection.security_token, bytearray()
+        most = CHUNK_BYTES - HEADER_BYTES
+        for at in range(0, len(body), most):
+            part = memoryview(body)[at : at + most]
+            kind = b"F" if at + most >= len(body) else b"C"
+            connection._sequence_number += 1
+            out += struct.pack(
+                "<3scIIIII", b"MSG", kind, len(part) + HEADER_BYTES, token.ChannelId, token.TokenId,
+                connection._sequence_number, request,
+            )  # fmt: skip
+            out += part
+        return bytes(out)
+
+    def report(self) -> None:
+        """Tell how busy this process was."""
+        wall, cpu = time.perf_counter() - self.began[0], time.process_time() - self.began[1]
+        print(json.dumps({"sent": self.sent, "busy": round(cpu / wall, 2)}), flush=True)
+
+
+def take_over(options: argparse.Namespace) -> None:
+    """Put the subscription services of this module in place of asyncua's."""
+    process = uaprocessor.UaProcessor._process_message
+    receive = binary_server_asyncio.OPCUAProtocol.data_received
+
+    async def process_message(self: Any, typeid: Any, header: Any, sequence: Any, body: Any) -> bool:
+        kind = typeid.Identifier
+        flood: Flood | None = getattr(self, "flood", None)
+        if kind == CREATE:
+            wanted = struct_from_binary(ua.CreateSubscriptionParameters, body)
+            self.flood = Flood(self, options)
+            response = ua.CreateSubscriptionResponse()
+            interval, alive = wanted.RequestedPublishingInterval, wanted.RequestedMaxKeepAliveCount
+            response.Parameters = ua.CreateSubscriptionResult(self.flood.id, interval, 10_000, max(alive, 1000))
+        elif flood is None or kind not in (PUBLISH, ITEMS, MODE, DELETE):
+            return bool(await process(self, typeid, header, sequence, body))
+        elif kind == PUBLISH:
+            flood.requests.append((header.RequestHandle, sequence.RequestId))
+            flood.pump()
+            return True
+        elif kind == ITEMS:
+            items = struct_from_binary(ua.CreateMonitoredItemsParameters, body).ItemsToCreate
+            self._transport.write(created(self, flood, items, header, sequence))
+            return True
+        elif kind == MODE:
+            response = ua.SetPublishingModeResponse()
+            response.Parameters.Results = [ua.StatusCode()]
+        else:
+            flood.running = False
+            flood.report()
+            response = ua.DeleteSubscriptionsResponse()
+            response.Results = [ua.StatusCode()]
+        self.send_response(header.RequestHandle, sequence, response)
+        if kind == MODE and flood is not None:
+            flood.start()
+        return True
+
+    def data_received(self: Any, data: bytes) -> None:
+        flood: Flood | None = getattr(self.processor, "flood", None)
+        if flood is None or self._buffer or not flood.running:
+            receive(self, data)
+            return
+        rest = take_requests(flood, data)
+        flood.pump()
+        if rest:
+            receive(self, rest)
+
+    uaprocessor.UaProcessor._process_message = process_message
+    binary_server_asyncio.OPCUAProtocol.data_received = data_received
+
+
+def take_requests(flood: Flood, data: bytes) -> bytes:
+    """Take the PublishRequests that ``data`` begins with; returns what comes after them."""
+    if flood.processor._connection.security_policy.Mode != ua.MessageSecurityMode.None_:
+        return data
+    at = 0
+    while len(data) - at > 44 and data[at : at + 4] == b"MSGF":
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        kind = struct.unpack_from("<BBH", data, at + HEADER_BYTES)
+        if len(data) - at < size or kind != (1, 0, PUBLISH):
+            break
+        token = at + HEADER_BYTES + 4
+        length = TOKEN_SIZES.get(data[token])
+        if length is None:
+            length = 7 + struct.unpack_from("<i", data, token + 3)[0]
+        (handle,) = struct.unpack_from("<I", data, token + length + 8)
+        sequence, request = struct.unpack_from("<II", data, at + 16)
+        flood.processor._connection._peer_sequence_number = sequence
+        flood.requests.append((handle, request))
+        at += size
+    return data[at:]
+
+
+def created(processor: Any, flood: Flood, items: list[Any], header: Any, sequence: Any) -> bytes:
+    """A CreateMonitoredItemsResponse, by hand: creating items is not what is measured."""
+    first = len(flood.handles) + 1
+    flood.handles += [int(i.RequestedParameters.ClientHandle) for i in items]
+    results = b"".join(struct.pack("<IIdI3s", 0, first + k, 100.0, 1, bytes(3)) for k in range(len(items)))
+    kind = encoding("CreateMonitoredItemsResponse")
+    head = struct.pack("<BBHqIIBiBBB", 1, 0, kind, now_ticks(), header.RequestHandle, 0, 0, -1, 0, 0, 0)
+    body = head + struct.pack("<i", len(items)) + results + struct.pack("<i", -1)
+    return bytes(processor._connection.message_to_binary(body, request_id=sequence.RequestId))
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Serve until killed."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = Server()
+    await server.init()
+    url = f"opc.tcp://127.0.0.1:{port}"
+    server.set_endpoint(url)
+    policies = [ua.SecurityPolicyType.NoSecurity]
+    if options.keys:
+        certificate, key = Pki(options.keys, "generator").own()
+        await server.load_certificate(str(certificate))
+        await server.load_private_key(str(key))
+        policies.append(ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt)
+    server.set_security_policy(policies)
+    async with server:
+        print(f"ready {url}", flush=True)
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--mixed", action="store_true", help="tags of several types, the layout another in each message"
+    )
+    parser.add_argument("--variants", type=int, default=4, help="different messages")
+    parser.add_argument("--keys", type=Path, help="folder for a certificate: offer SignAndEncrypt")
+    logging.basicConfig(level=logging.ERROR)
+    options = parser.parse_args()
+    take_over(options)
+    asyncio.run(serve(options))
+
+
+if __name__ == "__main__":
+    main()
