@@ -15,6 +15,7 @@ from lineside_gateway.opcua.wire.session import OUTSTANDING
 async def test_an_unknown_asyncua_is_told_in_one_line_and_values_flow(bench, monkeypatch, caplog):
     """With an asyncua that is not known values come one by one through asyncua's own decoder, and the log says why."""
     monkeypatch.setattr(library, "KNOWN", "9.9.")
+    library.tell.cache_clear()
     plc = await bench.plc("A1", {"Vib": 1.5, "State": 3, "On": True, "Text": "a"})
     with caplog.at_level(logging.WARNING):
         link = bench.link(plc.url, "Vib", "State", "On", "Text")

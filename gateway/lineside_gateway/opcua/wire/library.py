@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import logging
 
@@ -60,8 +61,14 @@ def new_client(url: str, timeout_s: float, watchdog_s: float) -> Client:
         from lineside_gateway.opcua.wire.session import wire_client  # noqa: PLC0415  # may not import on another asyncua
 
         return wire_client(url, timeout_s, watchdog_s)
-    logger.warning(
-        "plain_path asyncua=%s cause=%s; values are decoded one by one, install asyncua==%s*",
-        importlib.metadata.version("asyncua"), wrong[0], KNOWN,
-    )  # fmt: skip
+    tell(wrong[0])
     return Client(url, timeout=timeout_s, watchdog_intervall=watchdog_s)
+
+
+@functools.cache
+def tell(cause: str) -> None:
+    """Log once in a process that the plain path is taken, and why."""
+    version = importlib.metadata.version("asyncua")
+    logger.warning(
+        "plain_path asyncua=%s cause=%s; values are decoded one by one, install asyncua==%s*", version, cause, KNOWN
+    )
