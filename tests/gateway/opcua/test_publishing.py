@@ -121,5 +121,6 @@ async def test_a_server_that_breaks_the_protocol_is_disconnected(bench):
     transports = [p.transport for p in plc.endpoint.server.bserver.clients]
     for transport in transports:
         transport.write(struct.pack("<4sI", b"MSGF", 1 << 30) + b"noise")
-    await bench.until(lambda: link.status.connects == 2)
-    await bench.until(lambda: len(bench.sink.values("A1", "Vib")) == 2)
+    await bench.until(lambda: link.status.connects + link.status.resumes == 2)
+    await plc.write("Vib", 1.0, at_s=1)
+    await bench.until(lambda: bench.sink.values("A1", "Vib")[-1] == 1.0)
