@@ -96,7 +96,5 @@ def plain_changes(items: list[ua.MonitoredItemNotification]) -> DataChanges:
 def _type(dv: ua.DataValue) -> int | None:
     """Built-in type of a scalar number, NULL without a value, None for all else."""
     variant = dv.Value
-    if variant is None or (variant.Value is None and not variant.is_array):
-        return NULL
-    kind = int(variant.VariantType.value) if variant.VariantType is not None else NULL
-    return kind if kind in NUMBERS and not variant.is_array else None
+    kind = NULL if variant is None or variant.VariantType is None else int(variant.VariantType.value)
+    return None if (variant is not None and variant.is_array) or kind not in (NULL, *NUMBERS) else kind
