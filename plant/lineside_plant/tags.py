@@ -66,6 +66,8 @@ _ON_CHANGE = (
     Tag("RejectsTaken", TagType.UINT32, "Remote rejects carried out", "", 0, 1e9),
     Tag("RejectsRefused", TagType.UINT32, "Remote rejects of a serial number that had left or is unknown", "", 0, 1e9),
     Tag("OffsetsTaken", TagType.UINT32, "Remote tool offsets carried out", "", 0, 1e9, machines=MILLS),
+    Tag("AdviceFallback", TagType.BOOLEAN, "The PLC is on its own: the gateway's heartbeat has stopped or reads 0",
+        initial=False),
     Tag("LastRejectedSerialNo", TagType.STRING, "Serial number of the last reject carried out", initial=""),
 )  # fmt: skip
 _WRITABLE = (
@@ -77,6 +79,8 @@ _WRITABLE = (
         writable=True, initial=False),
     Tag("RejectSerialNo", TagType.STRING, "Serial number to reject", writable=True, initial=""),
     Tag("RejectFlag", TagType.BOOLEAN, "Rising edge rejects RejectSerialNo; falls back", writable=True, initial=False),
+    Tag("GatewayHeartbeat", TagType.UINT32, "Counted up by the gateway while all behind its advice lives, else 0",
+        writable=True),
 )  # fmt: skip
 
 TAGS: tuple[Tag, ...] = (*_SAMPLED, *_ON_CHANGE, *_WRITABLE)

@@ -7,6 +7,7 @@ at the next scan (one wall tick in real time, the next Advance in lock-step) fla
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,6 +19,7 @@ from asyncua.server.address_space import AddressSpace, AttributeService
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
+from lineside_plant.spec import MILLS
 from lineside_plant.tags import TAGS
 
 WriteValue: TypeAlias = float | bool | str
@@ -28,6 +30,8 @@ LIMITS = {
 }
 """Numbers a client may write, and the range the PLC clamps them to."""
 MAX_SERIAL_CHARS = 64
+WATCHDOG_S = 12.0  # wall clock; two of the gateway's heartbeats of 6 s
+OWN_SPEED = 1.0  # the speed factor of a mill that nobody advises
 _SCAN_S = 2.0  # the plant takes a command at the next whole second
 
 
@@ -63,10 +67,47 @@ class Verdict:
     stored: WriteValue | None = None
 
 
+class Watchdog:
+    """The PLC's fallback: on its own values when the gateway's heartbeat stands still or reads 0.
+
+    Armed by the first beat, so that a plant without a gateway is not in fallback. ``wall()`` is in seconds: a PLC's
+    timers run by the wall clock, whatever the plant's time does.
+    """
+
+    def __init__(self, limit_s: float, wall: Callable[[], float]) -> None:
+        self.fallen_back = False
+        self._limit_s = limit_s
+        self._wall = wall
+        self._count = 0
+        self._beat_s: float | None = None
+
+    def beat(self, count: int) -> None:
+        """The gateway has written ``count``."""
+        if count and count != self._count:
+            self._beat_s = self._wall()
+        self._count = count
+
+    def scan(self) -> bool:
+        """True where the state of fallback has changed."""
+        if self._beat_s is None:
+            return False
+        before = self.fallen_back
+        self.fallen_back = not self._count or self._wall() - self._beat_s > self._limit_s
+        return before != self.fallen_back
+
+
 class PlcLogic:
     """Interlocks of one machine. Pure state and commands: no OPC UA server in it."""
 
-    def __init__(self, machine: str, commands: Commands) -> None:
+    def __init__(
+        self,
+        machine: str,
+        commands: Commands,
+        watchdog_s: float = WATCHDOG_S,
+        wall: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``watchdog_s`` is the wall time without a heartbeat after which the PLC is on its own."""
+        self._watchdog = Watchdog(watchdog_s, wall)
         self._machine = machine
         self._commands = commands
         self._serial = ""
@@ -82,6 +123,9 @@ class PlcLogic:
             return self._serial_no(str(value))
         if tag == "RejectFlag":
             return self._reject(bool(value))
+        if tag == "GatewayHeartbeat":
+            self._watchdog.beat(int(value))
+            return Verdict(stored=int(value))
         return self._request_maintenance(bool(value), now_s)
 
     def scan(self, now_s: float) -> dict[str, WriteValue]:
@@ -97,7 +141,17 @@ class PlcLogic:
         if self._maintenance is _Request.ASKED and now_s >= self._asked_s + _SCAN_S:
             self._maintenance = _Request.NONE
             fallen["MaintenanceRequest"] = False
+        if self._watchdog.scan():
+            fallen |= self._fall_back(self._watchdog.fallen_back)
         return fallen
+
+    def _fall_back(self, alone: bool) -> dict[str, WriteValue]:
+        """Set-points of the gateway give way to the machine's own; they come back when the gateway writes them anew."""
+        told: dict[str, WriteValue] = {"AdviceFallback": alone}
+        if alone and self._machine in MILLS:
+            self._commands.set_speed(self._machine, OWN_SPEED)
+            told["SpeedOverride"] = OWN_SPEED
+        return told
 
     def maintenance_changed(self, standing: bool) -> None:
         """The machine has taken up the request, or it is done with."""

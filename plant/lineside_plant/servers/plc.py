@@ -16,7 +16,7 @@ from asyncua.ua.status_codes import StatusCodes
 from lineside_plant.events import PlantEvent, time_us
 from lineside_plant.servers.endpoint import Endpoint
 from lineside_plant.servers.event_source import EventSource
-from lineside_plant.servers.interlocks import Commands, InterlockedWrites, PlcLogic, WriteValue
+from lineside_plant.servers.interlocks import WATCHDOG_S, Commands, InterlockedWrites, PlcLogic, WriteValue
 from lineside_plant.servers.nodeids import ObjectIds, text
 from lineside_plant.servers.published import PublishedValue, source_time
 from lineside_plant.servers.samples import Sample
@@ -59,8 +59,12 @@ class Plc:
         commands: Commands,
         now_s: Callable[[], float],
         history: TagHistory | None = None,
+        watchdog_s: float = WATCHDOG_S,
     ) -> None:
-        """``history`` holds what a historian kept of the machine's tags before; what comes is added."""
+        """``history`` holds what a historian kept of the machine's tags before; what comes is added.
+
+        ``watchdog_s`` is the wall time without the gateway's heartbeat after which the PLC is on its own.
+        """
         self.machine = machine
         self.url = url
         self.uri = f"urn:refplant:plc:{machine}"
@@ -69,7 +73,7 @@ class Plc:
         self._tags = {tag.name: tag for tag in tags_of(machine)}
         self.tag_names = tuple(self._tags)
         self._history = history or TagHistory(self._tags)
-        self._logic = PlcLogic(machine, commands)
+        self._logic = PlcLogic(machine, commands, watchdog_s)
         self._now_s = now_s
         self._latest: dict[str, PublishedValue] = {}
         self._nodes: dict[str, _Node] = {}

@@ -20,6 +20,7 @@ from lineside_plant.policies import Policy, baseline_policy, external_policy, fa
 from lineside_plant.servers.endpoint import check_ports, free_ports
 from lineside_plant.servers.errors import PlantServerError
 from lineside_plant.servers.faults import KINDS, parse_fault
+from lineside_plant.servers.interlocks import WATCHDOG_S
 from lineside_plant.servers.mes import MES, kpis_json
 from lineside_plant.servers.pace import Pace
 from lineside_plant.servers.past import Past, observed_from_s, run_to
@@ -60,6 +61,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=_positive, metavar="H", help="end after this many plant hours of serving; in lock-step time then stands still")  # fmt: skip  # noqa: E501
     parser.add_argument("--warmup-h", type=_not_negative, default=72.0, metavar="H", help="plant hours that the KPIs leave out (default 72)")  # fmt: skip  # noqa: E501
     parser.add_argument("--inject", action="append", default=[], metavar="FAULT", help=f"KIND:MACHINE[:TAG[:FROM:TO]][,option=value], may be repeated; kinds: {', '.join(KINDS)}; FROM and TO in plant seconds since serving began")  # fmt: skip  # noqa: E501
+    parser.add_argument("--watchdog-s", type=_positive, default=WATCHDOG_S, metavar="S", help="wall time without the gateway's heartbeat after which a PLC is on its own (default %(default)s)")  # fmt: skip  # noqa: E501
     parser.add_argument(
         "--die-with-parent", action="store_true", help="end when the process that started this one ends"
     )
@@ -108,7 +110,15 @@ async def _serve(arguments: argparse.Namespace) -> None:
     urls = {name: f"opc.tcp://{arguments.host}:{port}" for name, port in zip(names, ports, strict=True)}
     plant, past = build_plant(arguments)
     until_s = plant.now_s + 3600.0 * arguments.hours if arguments.hours else math.inf
-    site = Site(plant, urls, lock_step=arguments.lockstep, faults=faults, until_s=until_s, past=past)
+    site = Site(
+        plant,
+        urls,
+        lock_step=arguments.lockstep,
+        faults=faults,
+        until_s=until_s,
+        past=past,
+        watchdog_s=arguments.watchdog_s,
+    )
     await _start_without_collector(site)
     try:
         print(json.dumps({"ready": True, "endpoints": urls}), flush=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from lineside_plant.events import PlantEvent, time_us
 from lineside_plant.plant import Plant
 from lineside_plant.servers.faults import SERVER_FAULTS, FaultSpec, SampleFaults, ServerFault
+from lineside_plant.servers.interlocks import WATCHDOG_S
 from lineside_plant.servers.mes import MES, Mes
 from lineside_plant.servers.past import Past
 from lineside_plant.servers.plc import Plc
@@ -36,15 +37,16 @@ class Site:
         faults: Sequence[FaultSpec] = (),
         until_s: float = math.inf,
         past: Past | None = None,
+        watchdog_s: float = WATCHDOG_S,
     ) -> None:
-        """``past`` is what a plant that has run before remembers of it."""
+        """``past`` is what a plant that has run before remembers of it; ``watchdog_s`` is the PLCs' (wall clock)."""
         self.plant = plant
         self.until_s = until_s
         self.urls = dict(urls)
         self._began_s = plant.now_s
         self._lock = asyncio.Lock()
         self._past = past or Past()
-        self.plcs = {m: Plc(m, urls[m], plant, lambda: plant.now_s, self._past.tags[m]) for m in MACHINES}
+        self.plcs = {m: Plc(m, urls[m], plant, lambda: plant.now_s, self._past.tags[m], watchdog_s) for m in MACHINES}
         self.mes = Mes(urls[MES], plant, self.advance if lock_step else None, self._past.events)
         self._servers: tuple[Plc | Mes, ...] = (*self.plcs.values(), self.mes)
         self._sample_faults = {
