@@ -247,6 +247,17 @@ async def test_status_follows_time_and_faults(hosted: HostedServer, client: Clie
     assert (await by_name(client, text)).Value.Value == ""
 
 
+async def test_a_silent_plant_leaves_nothing_good(hosted: HostedServer, client: Client, machine: str) -> None:
+    """When the plant's clock stands still, the wall clock turns a recommendation Uncertain."""
+    await hosted.publish(advice(machine), good_for_s=0.1)
+    flag = f"Lineside/Milling/{machine}/maintenance/Flag"
+    assert await hosted.expire(END) == 0
+    assert status(await by_name(client, flag)) == "Good"
+    await asyncio.sleep(0.15)
+    assert await hosted.expire(END) == 1
+    assert status(await by_name(client, flag)) == "UncertainLastUsableValue"
+
+
 async def test_poor_inputs_are_never_good(hosted: HostedServer, client: Client, machine: str) -> None:
     """A recommendation from a window with few Good samples is UncertainSubNormal and says so."""
     await hosted.publish(advice(machine, quality=0.2))

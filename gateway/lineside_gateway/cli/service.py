@@ -50,7 +50,8 @@ def run(
 
 
 async def _serve(gateway: object, console: Console) -> None:
-    from lineside_gateway.runtime.gateway import Gateway, run_until  # noqa: PLC0415
+    from lineside_gateway.runtime.gateway import Gateway  # noqa: PLC0415
+    from lineside_gateway.runtime.running import run_until  # noqa: PLC0415
 
     assert isinstance(gateway, Gateway)  # noqa: S101 - typed as object to keep the import lazy
     stop = asyncio.Event()

@@ -25,7 +25,7 @@ from lineside_gateway.demo.report import build_report
 from lineside_gateway.demo.table import LINES_SHOWN, effect_line, event_line, render
 from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_gateway.runtime import Gateway
-from lineside_gateway.runtime.gateway import run_until
+from lineside_gateway.runtime.running import run_until
 from lineside_gateway.settings import Settings, load_settings
 from lineside_plugins.contract import Scope
 

@@ -64,13 +64,13 @@ def window_depths_s(inputs: Iterable[Inputs]) -> dict[str, float]:
 
 
 def wanted_tags(settings: Settings, inputs: Mapping[str, Inputs]) -> tuple[str, ...]:
-    """Every tag that a bound task reads, is triggered by, writes or is acknowledged by, without doubles."""
+    """Every tag that a bound task reads, is triggered by, writes or is acknowledged by; and the heartbeats."""
     tags: list[str | None] = []
     for task in settings.tasks:
         if task.task in inputs:
             tags += read_tags(inputs[task.task])
         tags += written_tags(task)
-    return _unique(tags)
+    return _unique([*tags, settings.heartbeat.plant_tag, settings.heartbeat.gateway_tag])
 
 
 def needed_tags(settings: Settings, inputs: Mapping[str, Inputs]) -> frozenset[str]:
@@ -93,9 +93,11 @@ def read_tags(inputs: Inputs) -> list[str]:
 
 
 def watched_tags(settings: Settings) -> frozenset[str]:
-    """Tags whose every value matters to write-back: what is written, and the counters that acknowledge it."""
+    """Tags whose every value is told: what is written, the counters that acknowledge it, the PLCs' heartbeat."""
+    beat = {settings.heartbeat.plant_tag}
     written = {t for task in settings.tasks for t in written_tags(task)}
-    return frozenset(written | {w.acknowledge for task in settings.tasks for w in task.write if w.acknowledge})
+    answers = {w.acknowledge for task in settings.tasks for w in task.write}
+    return frozenset(tag for tag in written | answers | beat if tag)
 
 
 def written_tags(task: TaskSettings) -> list[str]:

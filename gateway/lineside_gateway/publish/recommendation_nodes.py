@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -83,6 +85,7 @@ class RecommendationNodes:
     standing: Standing = Standing.WAITING
     shown: Recommendation | None = None
     status: int = StatusCodes.BadWaitingForInitialData
+    good_until_s: float = math.inf
 
     async def announce(self) -> None:
         """Say in words that nothing has been recommended yet."""
@@ -111,8 +114,13 @@ class RecommendationNodes:
         await self._restate(StatusCodes.UncertainSubNormal, text)
 
     async def expire(self, now: datetime) -> bool:
-        """Turn Uncertain once ``valid_until`` has passed in event time; True where that was now."""
-        if self.standing is not Standing.LIVE or self.shown is None or now <= self.shown.valid_until:
+        """Turn Uncertain once ``valid_until`` has passed; True where that was now.
+
+        The plant's time stands still when the plant falls silent: then the wall clock (``good_until_s``) tells.
+        """
+        if self.standing is not Standing.LIVE or self.shown is None:
+            return False
+        if now <= self.shown.valid_until and time.monotonic() <= self.good_until_s:
             return False
         await self._stale(self.shown)
         return True

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import math
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from urllib.parse import ParseResult, urlparse
@@ -124,8 +126,12 @@ class HostedServer:
             if self._layout is not None:
                 self._take(await self._layout.build_tasks(new))
 
-    async def publish(self, rec: Recommendation, state: State = State.PROPOSED) -> bool:
+    async def publish(
+        self, rec: Recommendation, state: State = State.PROPOSED, *, good_for_s: float = math.inf
+    ) -> bool:
         """Show ``rec``; False where its mode is not shown (off, shadow) or a newer one is shown already.
+
+        ``good_for_s`` is the wall time after which it is Good no more, whatever the plant's clock says.
 
         Raises:
             PublishError: Its task has no nodes for that equipment, or a value does not fit its declared output.
@@ -141,6 +147,7 @@ class HostedServer:
         async with self._one_at_a_time:
             if nodes.supersedes(rec):
                 return False
+            nodes.good_until_s = time.monotonic() + good_for_s
             await nodes.show(rec, effective(nodes.hosted.mode, demoted=self._demoted), state, self._now)
             await self._follow(nodes, fresh=True)
         return True

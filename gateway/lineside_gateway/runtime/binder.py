@@ -42,6 +42,10 @@ class Binder:
             new += self._nodes(task, equipment)
         return new
 
+    def tasks_of(self, equipment_id: str) -> list[BoundTask]:
+        """Tasks that look at this piece of equipment."""
+        return [task for name, task in self._tasks.items() if equipment_id in self._bound[name]]
+
     def _allow(self, task: BoundTask, equipment: Sequence[Equipment]) -> None:
         """The allow-list: tags that a rule of this task sets, with the bounds their nodes declare."""
         for rule in task.settings.write:

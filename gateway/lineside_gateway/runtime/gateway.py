@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -16,7 +14,6 @@ from lineside_gateway.guard.guard import Guard
 from lineside_gateway.guard.journal import Remembered
 from lineside_gateway.guard.refusal import Refusal
 from lineside_gateway.guard.steps import StepReport
-from lineside_gateway.guard.switch import Throw
 from lineside_gateway.guard.write_back import WriteBack
 from lineside_gateway.ingest import TagTable, Windower
 from lineside_gateway.ledger import Effect, Ledger, Outcome
@@ -27,6 +24,7 @@ from lineside_gateway.opcua.security import Pki
 from lineside_gateway.publish import Diagnostics, Fault, HostedServer, HostedTask
 from lineside_gateway.publish.access import access_of, nobody_may_come
 from lineside_gateway.runtime.binder import Binder
+from lineside_gateway.runtime.broker_access import broker_url, hmac_key
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed, Listeners
 from lineside_gateway.runtime.on_disk import OnDisk, on_disk
@@ -34,10 +32,12 @@ from lineside_gateway.runtime.operators import Operators
 from lineside_gateway.runtime.pipeline import Parts, Pipeline, moment
 from lineside_gateway.runtime.plant_writer import LinkWriter
 from lineside_gateway.runtime.policies import orders_now
+from lineside_gateway.runtime.pulse import Pulse
 from lineside_gateway.runtime.status import ServerStatus, Status, TaskStatus
+from lineside_gateway.runtime.switch_watch import SwitchWatch
 from lineside_gateway.runtime.tasks import bind_tasks
 from lineside_gateway.runtime.worker_watch import WorkerWatch
-from lineside_gateway.settings import Settings, TaskSettings, secret
+from lineside_gateway.settings import Settings, TaskSettings
 from lineside_plugins.types import Scalar
 
 logger = logging.getLogger(__name__)
@@ -89,10 +89,9 @@ class Gateway:
         self._pipeline: Pipeline | None = None
         self._dispatcher: CeleryDispatcher | None = None
         self._effects: Effects | None = None
-        self._disk: OnDisk | None = None
-        self._switch = Throw()
-        self._shown_demoted: bool | None = None
+        self._switch: SwitchWatch | None = None
         self._rate: list[tuple[float, int]] = []
+        self._pulse = Pulse(settings.heartbeat, LinkWriter(self.links), self.hosted, self._beaten)
         self._binder = Binder(settings, self.found.tasks, self._windower, self.guard)
 
     # ---- running
@@ -105,18 +104,20 @@ class Gateway:
             LinesideError: ``data_dir`` cannot be used, or another gateway uses it.
         """
         with on_disk(self.settings) as disk:
-            self._disk = disk
+            self._switch = SwitchWatch(disk, self.guard, self.hosted, always=self.settings.gateway.advisory_only)
             begun = disk.journal.load()
             self.guard.restore((r.decision, r.settled) for r in begun)
             await self.hosted.start(disk.history)
             try:
-                await self._thrown(disk.switch.read())
-                await self._run(disk, [r for r in begun if not r.settled], ready)
+                await self._switch.look()
+                await self._run(disk, self._switch, [r for r in begun if not r.settled], ready)
             finally:
                 await self.hosted.stop()
                 disk.audit.append("stopped", gateway=self.settings.gateway.id)
 
-    async def _run(self, disk: OnDisk, begun: Sequence[Remembered], ready: Callable[[], None]) -> None:
+    async def _run(
+        self, disk: OnDisk, switch: SwitchWatch, begun: Sequence[Remembered], ready: Callable[[], None]
+    ) -> None:
         modes = {t.task: t.mode.value for t in self.settings.tasks}
         disk.audit.append("started", gateway=self.settings.gateway.id, modes=modes, under_way=len(begun))
         async with CeleryDispatcher(self.settings.gateway.id, broker_url(self.settings), hmac_key=hmac_key()) as it:
@@ -129,9 +130,10 @@ class Gateway:
                     group.create_task(link.run(self.feed), name=f"server {link.name}")
                 group.create_task(self._host(), name="host")
                 group.create_task(self._pipeline.run(), name="pipeline")
-                group.create_task(self._housekeep(disk), name="housekeeping")
+                group.create_task(self._housekeep(disk, switch), name="housekeeping")
                 group.create_task(self._watch.run(), name="workers")
                 group.create_task(self._resume(begun), name="resume")
+                group.create_task(self._pulse.run(), name="heartbeats")
 
     def _assemble(self, dispatcher: CeleryDispatcher, disk: OnDisk) -> Pipeline:
         effects = Effects(self.guard, self.hosted, self.ledger, disk.audit, lambda: self.now)
@@ -159,23 +161,9 @@ class Gateway:
             self._effects.resume(remembered)
 
     async def throw(self, demoted: bool, by: str, why: str = "") -> None:
-        """Throw the plant-wide switch; it is on disk when this returns."""
-        assert self._disk is not None  # noqa: S101 - hosted nodes call this, and they stand only while it runs
-        await self._thrown(await asyncio.to_thread(self._disk.switch.throw, demoted, by=by, why=why))
-
-    async def _thrown(self, to: Throw) -> None:
-        """Act on how the switch stands; ``advisory_only`` of the settings holds whatever it says."""
-        assert self._disk is not None  # noqa: S101
-        demoted = to.demoted or self.settings.gateway.advisory_only
-        if to != self._switch:
-            self._switch = to
-            if to.by:
-                self._disk.audit.append("switch", demoted=to.demoted, user=to.by, thrown_at=to.at, text=to.why)
-                logger.warning("plant_switch demoted=%s by=%s why=%s", demoted, to.by, to.why)
-        if demoted != self.guard.demoted or demoted != self._shown_demoted:
-            self.guard.demote(demoted)
-            self._shown_demoted = demoted
-            await self.hosted.demote(demoted)
+        """Throw the plant-wide switch; it is on disk and in force when this returns."""
+        assert self._switch is not None  # noqa: S101 - hosted nodes call this, and they stand only while it runs
+        await self._switch.throw(demoted, by=by, why=why)
 
     async def _host(self) -> None:
         """Host the nodes of what has been bound as servers come up.
@@ -193,12 +181,12 @@ class Gateway:
                     await self._watch.show()
             logger.info("server_resolved server=%s equipment=%d", server, len(self.feed.equipment[server]))
 
-    async def _housekeep(self, disk: OnDisk) -> None:
+    async def _housekeep(self, disk: OnDisk, switch: SwitchWatch) -> None:
         """Twice a second: the switch is looked at, what has expired turns stale, overdue answers are given up."""
         assert self._pipeline is not None  # noqa: S101 - run() assembles before it starts this
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            await self._thrown(disk.switch.read())
+            await switch.look()
             await asyncio.to_thread(disk.audit.sync)
             if self.feed.clock.known:
                 now = self.now
@@ -209,6 +197,19 @@ class Gateway:
                 Diagnostics(self._tags_per_s(), len(self.workers), values.received, values.used,
                             values.dropped.total(), values.pending)
             )  # fmt: skip
+
+    def _beaten(self) -> dict[str, str]:
+        """Equipment whose PLC is told whether our advice can be relied on, with what is missing behind it."""
+        tag, out = self.settings.heartbeat.gateway_tag, {}
+        for machine in (m for machines in self.feed.equipment.values() for m in machines):
+            writing = [t.name for t in self._binder.tasks_of(machine.id) if t.writes_tags]
+            if writing and tag in machine.tags:
+                out[machine.id] = "held at advisory" if self.guard.demoted else self._unbacked(writing)
+        return out
+
+    def _unbacked(self, tasks: Sequence[str]) -> str:
+        """Why nobody stands behind one of ``tasks``, "" where somebody stands behind each."""
+        return "the gateway is starting" if self._watch is None else self._watch.unbacked(tasks)
 
     # ---- what the feed tells
 
@@ -224,6 +225,7 @@ class Gateway:
             self._pipeline.flushed()
 
     def _counter(self, equipment_id: str, tag: str, value: Scalar) -> None:
+        self._pulse.on_tag(equipment_id, tag, value)
         if self._pipeline is not None:
             self._write_back.on_tag(equipment_id, tag, value)
 
@@ -291,44 +293,5 @@ class Gateway:
             tasks=tuple(self._task_status(entry) for entry in self.settings.tasks),
             ledger=self.ledger.snapshot(),
             advisory_only=self.guard.demoted,
+            silent=self._pulse.silent,
         )
-
-
-def broker_url(settings: Settings) -> str:
-    """The broker's URL with the password of ``password_file`` in it."""
-    password = secret(settings.broker)
-    if not password:
-        return settings.broker.url
-    scheme, _, rest = settings.broker.url.partition("://")
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}://{user.split(':')[0] if at else ''}:{password}@{host}"
-
-
-def hmac_key() -> bytes:
-    """The key that signs tensors and results, from ``LINESIDE_HMAC_KEY``; empty for unsigned."""
-    return os.environ.get("LINESIDE_HMAC_KEY", "").encode()
-
-
-async def run_until(gateway: Gateway, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
-    """Run the gateway until ``stop`` is set, then end it in order."""
-    running = asyncio.create_task(gateway.run(ready), name="gateway")
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if running.done():
-        try:
-            running.result()
-        except BaseExceptionGroup as group:
-            raise the_error(group) from group
-        return
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
-
-
-def the_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one sentence for the operator in what a task group raised, else the whole group."""
-    told = group.subgroup(LinesideError)
-    while isinstance(told, BaseExceptionGroup):
-        told = told.exceptions[0]  # type: ignore[assignment]  # the loop ends at the error itself
-    return told or group

@@ -25,6 +25,7 @@ from lineside_plugins.wire import BatchResult, Status
 
 logger = logging.getLogger(__name__)
 
+GOOD_LEAST_S = 2.0  # a burst of late samples makes the plant's clock look fast for a moment
 IDLE_S = 0.25  # longest pause between two looks at what is due when no server sends anything
 
 
@@ -149,12 +150,18 @@ class Pipeline:
             return
         parts.feed.table.add_record(stream_of(rec.task), recommendation_record(rec))
         try:
-            await parts.hosted.publish(rec)
+            await parts.hosted.publish(rec, good_for_s=self._good_for_s(rec))
         except PublishError as e:
             logger.warning("not_published task=%s equipment=%s why=%s", rec.task, rec.equipment_id, e)
         wall_us = time.time_ns() // 1000
         parts.ledger.task(rec.task).latency((wall_us - parts.feed.clock.wall_us(request.end_us, wall_us)) / 1e6)
         self._decide(rec)
+
+    def _good_for_s(self, rec: Recommendation) -> float:
+        """Wall time until ``rec`` is no longer valid, as the plant's clock runs now."""
+        now_us = time.time_ns() // 1000
+        end_us = round(rec.valid_until.timestamp() * 1e6)
+        return max(GOOD_LEAST_S, (self.parts.feed.clock.wall_us(end_us, now_us) - now_us) / 1e6)
 
     def _decide(self, rec: Recommendation) -> None:
         decision = self.parts.effects.decide(rec)

@@ -48,3 +48,5 @@ class Status:
     tasks: tuple[TaskStatus, ...]
     ledger: Mapping[str, object]
     advisory_only: bool
+    silent: tuple[str, ...] = ()
+    """Equipment whose PLC's heartbeat stands still."""

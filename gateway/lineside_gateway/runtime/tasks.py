@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lineside_gateway.errors import SettingsError
+from lineside_gateway.guard.modes import WRITING
 from lineside_gateway.ingest import Binding
 from lineside_gateway.opcua.delivery import Equipment
 from lineside_gateway.settings import Mode, Settings, TaskSettings
@@ -26,6 +27,11 @@ class BoundTask:
     def name(self) -> str:
         """Name under which the task is installed."""
         return self.settings.task
+
+    @property
+    def writes_tags(self) -> bool:
+        """Whether it may set tags of its equipment, at once or after an operator's yes."""
+        return self.settings.mode in WRITING and any(rule.set for rule in self.settings.write)
 
     def applies_to(self, equipment: Equipment) -> bool:
         """Whether the binding names this equipment and the equipment has every tag the task requires."""

@@ -12,7 +12,7 @@ from lineside_gateway.publish import Fault, HostedServer
 
 logger = logging.getLogger(__name__)
 
-GRACE_S = 20.0  # a worker loads torch and its models before its first heartbeat
+GRACE_S = 20.0  # a worker loads torch and its models before its first heartbeat; one that was seen gets none
 LOOK_EVERY_S = 1.0
 
 
@@ -24,35 +24,51 @@ class WorkerWatch:
         self._tasks = tuple(tasks)
         self._dispatcher = dispatcher
         self._hosted = hosted
-        self._absent: dict[str, str] = {}
+        self._absent: dict[str, tuple[Fault, str]] = {}
+        self._seen: set[str] = set()
         self._started = time.monotonic()
 
     async def run(self) -> None:
-        """Watch until cancelled; for the first 20 s nobody is missed."""
+        """Watch until cancelled; for the first 20 s nobody is missed who has not been seen."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             self.workers = tuple(await self._dispatcher.workers())
-            if time.monotonic() - self._started >= GRACE_S:
-                for task in self._tasks:
+            patient = time.monotonic() - self._started < GRACE_S
+            for task in self._tasks:
+                if not patient or task in self._seen or any(task in w.tasks for w in self.workers):
                     await self._look(task)
+
+    def unbacked(self, tasks: Iterable[str]) -> str:
+        """Why nobody stands behind one of ``tasks``, "" where a worker with its model stands behind each."""
+        if not self._dispatcher.connected:
+            return "the broker does not answer"
+        for task in tasks:
+            if task in self._absent:
+                return self._absent[task][1]
+            if task not in self._seen:
+                return f"no worker for task '{task}' yet"
+        return ""
 
     async def show(self) -> None:
         """Tell nodes that were hosted later what is absent already."""
-        for task, cause in self._absent.items():
-            await self._hosted.fault(task, None, cause, Fault.WORKER)
+        for task, (fault, cause) in self._absent.items():
+            await self._hosted.fault(task, None, cause, fault)
 
     async def _look(self, task: str) -> None:
         hosting = any(task in w.tasks for w in self.workers)
         if not hosting and task not in self._absent:
-            self._absent[task] = self._cause(task)
-            logger.error("no_worker task=%s %s", task, self._absent[task])
-            await self._hosted.fault(task, None, self._absent[task], Fault.WORKER)
-        elif hosting and task in self._absent:
-            del self._absent[task]
-            logger.info("worker_back task=%s", task)
+            fault, cause = self._absent[task] = self._why(task)
+            logger.error("no_worker task=%s %s", task, cause)
+            await self._hosted.fault(task, None, cause, fault)
+        elif hosting:
+            self._seen.add(task)
+            if self._absent.pop(task, None) is not None:
+                logger.info("worker_back task=%s", task)
 
-    def _cause(self, task: str) -> str:
+    def _why(self, task: str) -> tuple[Fault, str]:
         if not self._dispatcher.connected:
-            return "the broker does not answer; start it or correct broker.url"
+            return Fault.WORKER, "the broker does not answer; start it or correct broker.url"
         failed = [w.failed[task] for w in self.workers if task in w.failed]
-        return failed[0] if failed else f"no worker hosts task '{task}'; start one: lineside worker --tasks {task}"
+        if failed:
+            return Fault.MODEL, failed[0]
+        return Fault.WORKER, f"no worker hosts task '{task}'; start one: lineside worker --tasks {task}"

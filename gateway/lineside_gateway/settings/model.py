@@ -194,6 +194,23 @@ class GatewaySettings(Section):
         return self.security.users_file or self.data_dir / "users.yaml"
 
 
+class HeartbeatSettings(Section):
+    """Counters by which PLC and gateway see that the other one lives. Either may be left out."""
+
+    plant_tag: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Tag of the equipment that its PLC counts up; two periods without a change turn its nodes Bad.",
+    )
+    gateway_tag: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Writable tag of the equipment, counted up every period while worker, broker and model stand "
+        "behind what may be written there; 0 at once when one of them is gone. For the PLC's own fallback.",
+    )
+    period_s: float = Field(default=6.0, ge=0.1, le=600, description="Wall-clock time between two beats.")
+
+
 class AuditSettings(Section):
     """The audit log in data_dir/audit: every decision of the guard, every write, every answer of an operator."""
 
@@ -216,6 +233,9 @@ class Settings(Section):
     version: Literal[1] = Field(description="Format version of the file; 1.")
     gateway: GatewaySettings = Field(default_factory=GatewaySettings, description="The gateway itself.")
     broker: BrokerSettings = Field(default_factory=BrokerSettings, description="Broker to the workers.")
+    heartbeat: HeartbeatSettings = Field(
+        default_factory=HeartbeatSettings, description="Heartbeats between PLCs and gateway."
+    )
     audit: AuditSettings = Field(default_factory=AuditSettings, description="The audit log.")
     servers: tuple[ServerSettings, ...] = Field(min_length=1, description="OPC UA servers of the plant.")
     equipment: tuple[EquipmentSettings, ...] = Field(min_length=1, description="Equipment on those servers.")

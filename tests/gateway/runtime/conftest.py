@@ -48,6 +48,9 @@ class Plc:
     nodes: dict[str, object]
     temperature: float = 60.0
     taken: int = 0
+    alive: bool = True
+    beats: int = 0
+    heard: int = 0
 
     async def run(self) -> None:
         """Ten samples a second; a raised request is taken at the next scan."""
@@ -55,6 +58,10 @@ class Plc:
             stamp = datetime.now(UTC)
             value = ua.DataValue(ua.Variant(self.temperature, ua.VariantType.Double), SourceTimestamp=stamp)
             await self.nodes["SpindleTemp"].write_value(value)
+            self.heard = await self.nodes["GatewayHeartbeat"].read_value()
+            if self.alive:
+                self.beats += 1
+                await self.nodes["PlcHeartbeat"].write_value(self.beats, ua.VariantType.UInt32)
             if await self.nodes["MaintenanceRequest"].read_value():
                 self.taken += 1
                 await self.nodes["MaintenanceRequest"].write_value(False)
@@ -78,9 +85,12 @@ async def plc() -> AsyncIterator[Plc]:
         ("SpindleTemp", 60.0, ua.VariantType.Double),
         ("MaintenanceRequest", False, ua.VariantType.Boolean),
         ("MaintenanceTaken", 0, ua.VariantType.UInt32),
+        ("PlcHeartbeat", 0, ua.VariantType.UInt32),
+        ("GatewayHeartbeat", 0, ua.VariantType.UInt32),
     ):
         nodes[name] = await machine.add_variable(ua.NodeId(f"M1.{name}", index), f"{index}:{name}", value, kind)
     await nodes["MaintenanceRequest"].set_writable()
+    await nodes["GatewayHeartbeat"].set_writable()
     async with server:
         found = Plc(f"opc.tcp://127.0.0.1:{port}", server, nodes)
         running = asyncio.create_task(found.run())

@@ -12,7 +12,9 @@ import pytest
 from asyncua import Client
 
 from lineside_gateway import processes
+from lineside_gateway.audit import entries
 from lineside_gateway.dispatch import EmbeddedBroker
+from lineside_gateway.guard.switch import PlantSwitch
 from lineside_gateway.runtime import Gateway
 from lineside_gateway.settings import read_settings
 
@@ -23,6 +25,7 @@ version: 1
 gateway: {{id: test, endpoint: "opc.tcp://127.0.0.1:0/lineside", data_dir: {data}, security: {{anonymous: true}}}}
 broker: {{url: "{broker}"}}
 servers: [{{name: PLC, url: "{url}", reconnect_min_s: 0.2, reconnect_max_s: 0.5, allowed_lateness_s: 0.2}}{more}]
+heartbeat: {{plant_tag: PlcHeartbeat, gateway_tag: GatewayHeartbeat, period_s: 1}}
 equipment: [{{id: M1, server: PLC, browse: Objects/M1}}{machines}]
 tasks:
   - task: overheat
@@ -129,3 +132,31 @@ async def test_without_a_worker_nodes_turn_bad_and_say_why(
             await asyncio.sleep(0.1)
         assert "lineside worker --tasks overheat" in str(text.Value.Value)
         assert not (await flat(gateway, "M1.overheat.flag")).StatusCode.is_good()
+
+
+async def test_heartbeats_tell_both_sides(plc, tmp_path: Path) -> None:
+    """The PLC sees our count rise and fall to 0 when the switch is thrown; its own silence turns its nodes Bad."""
+    async with line(plc, tmp_path, mode="closed_loop") as gateway:
+        await until(lambda: plc.heard >= 2, "two beats of the gateway")
+        assert not gateway.guard.demoted
+        await gateway.throw(True, "anna", "no crew")
+        await until(lambda: plc.heard == 0, "the count 0 for advice that is held back", 5)
+        plc.alive = False
+        await until(lambda: "M1" in gateway.status.silent, "the PLC's silence to be noticed", 10)
+        assert (await flat(gateway, "M1.overheat.flag")).StatusCode.name == "BadNoCommunication"
+        assert "PlcHeartbeat" in (await flat(gateway, "M1.overheat.status_text")).Value.Value
+    lines = [e["event"] for e in entries(tmp_path / "audit")]
+    assert (lines[0], lines[-1]) == ("started", "stopped")
+    assert "switch" in lines
+
+
+async def test_the_switch_outlives_a_restart(plc, tmp_path: Path) -> None:
+    """A gateway started after the switch was thrown holds everything at advisory until it is given back."""
+    PlantSwitch(tmp_path).throw(True, by="anna", why="no crew")
+    async with line(plc, tmp_path, mode="closed_loop", worker=False) as gateway:
+        await until(lambda: gateway.guard.demoted, "the switch to be seen")
+        assert (await flat(gateway, "gateway.plant_mode")).Value.Value == "advisory"
+        PlantSwitch(tmp_path).throw(False, by="anna")
+        await until(lambda: not gateway.guard.demoted, "the switch to be given back", 5)
+    (first, second) = entries(tmp_path / "audit", event="switch")
+    assert (first["demoted"], first["user"], second["demoted"]) == (True, "anna", False)

@@ -1,0 +1,35 @@
+"""Runs a gateway until it is told to stop, and says in one sentence why it could not go on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from lineside_gateway.errors import LinesideError
+from lineside_gateway.runtime.gateway import Gateway
+
+
+async def run_until(gateway: Gateway, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+    """Run the gateway until ``stop`` is set, then end it in order."""
+    running = asyncio.create_task(gateway.run(ready), name="gateway")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if running.done():
+        try:
+            running.result()
+        except BaseExceptionGroup as group:
+            raise the_error(group) from group
+        return
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+def the_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one sentence for the operator in what a task group raised, else the whole group."""
+    told = group.subgroup(LinesideError)
+    while isinstance(told, BaseExceptionGroup):
+        told = told.exceptions[0]  # type: ignore[assignment]  # the loop ends at the error itself
+    return told or group
