@@ -50,6 +50,15 @@ def test_porosity_gets_what_the_dimension_flags_leave_of_the_budget() -> None:
     assert found[0] < found[1]
 
 
+def test_the_dearer_an_escape_the_sooner_a_part_is_worth_scrapping_unseen() -> None:
+    """If an escape costs ten good parts, a part that is bad with one in eleven is worth a good one."""
+    assert decision.worth_scrapping(10.0) == pytest.approx(1 / 11)
+    p = np.array([0.05, 0.2, 0.6])
+    cheap, dear = (decision.Thresholds(0.9, 0.9, sure=decision.worth_scrapping(cost)) for cost in (1.0, 20.0))
+    assert cheap.flags_dimension(p, np.ones(3)).tolist() == [False, False, True]
+    assert dear.flags_dimension(p, np.ones(3)).tolist() == [True, True, True]
+
+
 def test_parts_worth_scrapping_unseen_are_flagged_beyond_the_budget() -> None:
     """A plant that makes more bad parts than the bench can check still flags those that are surely bad."""
     bad = np.arange(1000) % 10 == 0

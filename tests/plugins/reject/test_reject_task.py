@@ -175,6 +175,16 @@ def test_configured_thresholds_replace_the_tuned_ones() -> None:
     assert said(task, press(6.0)).value["flag"] is False
 
 
+def test_where_an_escape_is_dear_parts_are_flagged_sooner(shipped: RejectTask) -> None:
+    """A part that is bad with one in fifty goes out where an escape costs a hundred good parts, and ships elsewhere."""
+    store = ModelStore()
+    dear = RejectTask(RejectConfig(escape_cost=100.0))
+    dear.load(store.load(store.folder("reject")), "cpu")
+    suspect = mill(offset=UNCORRECTED_UM, measured=(23.0, 21.0, 22.0))
+    assert 1 / 101 < said(shipped, suspect).value["dimension_probability"] < 1 / 3
+    assert (said(shipped, suspect).value["flag"], said(dear, suspect).value["flag"]) == (False, True)
+
+
 def test_a_broken_curve_is_no_curve(shipped: RejectTask) -> None:
     """A curve of another length or with a NaN gets no answer rather than a wrong one."""
     values, snapshot, events = press(14.0)

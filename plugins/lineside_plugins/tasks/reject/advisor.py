@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lineside_plugins.tasks.reject import features as f
 from lineside_plugins.tasks.reject.config import RejectConfig
 from lineside_plugins.tasks.reject.dataset import count_of, inspections
-from lineside_plugins.tasks.reject.decision import Thresholds
+from lineside_plugins.tasks.reject.decision import Thresholds, worth_scrapping
 from lineside_plugins.tasks.reject.heads import (
     Calibration,
     DimensionHead,
@@ -117,8 +117,10 @@ class Advisor:
     def _thresholds(self) -> Thresholds:
         """The tuned thresholds, each replaced by the configured one where there is one."""
         tuned, own = self.rule.thresholds, self.config
+        sure = worth_scrapping(own.escape_cost)
+        tuned = replace(tuned, porosity=min(tuned.porosity, sure), sure=sure)
         if own.dimension_threshold is not None:
-            tuned = replace(tuned, dimension=own.dimension_threshold, every=1)
+            tuned = replace(tuned, dimension=own.dimension_threshold, every=1, sure=1.0)
         if own.porosity_threshold is not None:
             tuned = replace(tuned, porosity=own.porosity_threshold)
         return tuned

@@ -1,13 +1,10 @@
-"""Which parts to flag, within what the inspection bench can check.
+"""Which parts to flag, by what an escape costs and by what the inspection bench can check.
 
-The bench earns a token per twenty parts. A flagged part that finds no token is scrapped unchecked, so flags have a
-budget, and a rule that flags in bursts pays with good parts. Suspicion of a dimension does come in bursts: a tool
-that has drifted makes many suspect parts in a row. So every part that is worth scrapping unseen is flagged, but of
-those that are only worth a look just every n-th is: enough for the bench to find the drift, and for the mill's
-feedback to end it.
-
-Feedback is why the two constants of that rule are not tuned on recordings, in which it cannot act, but were chosen in
-closed loop on plants of the training seeds; the README has the table. The porosity threshold takes what is left.
+The bench earns a token per twenty parts. A flagged part that finds no token is scrapped unchecked. So a part is
+flagged when its probability is such that scrapping it unseen costs less than shipping it; that needs no bench. Of
+parts below, those of the press are flagged down to the threshold that the bench can take on most validation plants,
+and of those of a mill just every n-th: suspicion of a dimension comes in bursts, which no bench could check, and some
+measured parts of a burst are enough to find the drift behind it.
 """
 
 from __future__ import annotations
@@ -25,22 +22,31 @@ FLAGGED_BUDGET = 0.04  # of parts; a fifth of the bench's 5 % stays for random s
 PLANTS_WITHIN = 0.8  # share of validation plants that must keep to the budget
 EARNED, CAPACITY, RESERVE = 0.05, 20.0, 2.0  # tokens per part, at most, and left for flags (the user's bench)
 PAUSE_S = 6 * 3600.0  # between two stretches of a plant's parts the bench is as usual
-SURE = 1.0 / 3.0  # scrapping a part unseen costs less than shipping it, if an escape costs two good parts
+ESCAPE_COST = 2.0  # good parts that a shipped defect costs unless the user says otherwise
 SUSPECT, EVERY = 0.1, 4  # see above
+
+
+def worth_scrapping(escape_cost: float) -> float:
+    """Probability above which scrapping a part unseen costs less than shipping it, an escape counted in good parts."""
+    return 1.0 / (1.0 + escape_cost)
+
+
+SURE = worth_scrapping(ESCAPE_COST)
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Probabilities above which a part is flagged; of mill parts below ``SURE`` only every ``every``-th."""
+    """Probabilities above which a part is flagged; of mill parts up to ``sure`` only every ``every``-th."""
 
     dimension: float
     porosity: float
     every: int = EVERY
+    sure: float = SURE
 
     def flags_dimension(self, p: Floats, count: Floats) -> NDArray[np.bool_]:
         """Which parts of a mill to flag, by probability and by the number their serial number ends in."""
         due = np.nan_to_num(count).astype(np.int64) % self.every == 0
-        return np.asarray((p > self.dimension) & ((p > SURE) | due))
+        return np.asarray((p > self.sure) | ((p > self.dimension) & due))
 
 
 @dataclass(frozen=True, slots=True)
