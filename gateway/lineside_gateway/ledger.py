@@ -78,12 +78,14 @@ class TaskLedger:
     """One task's windows, requests, effects and latencies.
 
     ``windows`` counts closings: received = due, used = became a request, dropped = why not. Requests go
-    closed -> sent -> answered -> one ``Outcome``; a request may end at any stage.
+    closed -> sent -> answered -> one ``Outcome``; a request may end at any stage. ``resumed`` of the closed ones had
+    been closed by an earlier run.
     """
 
     def __init__(self) -> None:
         self.windows = Tally()
         self.closed = 0
+        self.resumed = 0
         self.sent = 0
         self.answered = 0
         self.outcomes: Counter[Outcome] = Counter()
@@ -102,6 +104,11 @@ class TaskLedger:
         self.closed += 1
         self._open.add(request_id)
         self._highest = max(self._highest, request_id)
+
+    def resume(self, request_id: int) -> None:
+        """A request that an earlier run of the gateway closed and did not settle is open again."""
+        self.resumed += 1
+        self.close(request_id)
 
     def send(self, count: int = 1) -> None:
         """``count`` requests went to the broker."""
@@ -159,13 +166,14 @@ class TaskLedger:
     def balanced(self) -> bool:
         """Whether windows balance, every closed request is open or has one outcome, and none came from nowhere."""
         whole = self.closed == self.outcomes.total() + len(self._open)
-        return whole and self.windows.balanced and self.windows.used == self.closed and self.strays == 0
+        return whole and self.windows.balanced and self.windows.used + self.resumed == self.closed and self.strays == 0
 
     def snapshot(self) -> dict[str, object]:
         """All counters as plain JSON values; outcomes and effects are always present."""
         return {
             "windows": self.windows.snapshot(),
             "closed": self.closed,
+            "resumed": self.resumed,
             "sent": self.sent,
             "answered": self.answered,
             **{o.value: self.outcomes[o] for o in Outcome},

@@ -9,6 +9,7 @@ the fields id, body and hmac.
 from __future__ import annotations
 
 CELERY_TASK = "lineside.recommend"
+UNACKED, UNACKED_INDEX = "unacked", "unacked_index"  # where kombu keeps what is delivered and not acknowledged
 WORKER_PATTERN = "lineside:worker:*"
 PARKED_TTL_S = 24 * 3600
 REPLY_MAX_ENTRIES = 10_000  # per gateway; a gateway that is away longer than this many answers loses the oldest

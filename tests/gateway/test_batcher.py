@@ -137,3 +137,23 @@ def test_every_request_leaves_exactly_once(
         assert all(now - added[i] < wait_s for i in set(added) - set(left))
     left += [r.id for b in batcher.flush() for r in b.requests]
     assert sorted(left) == sorted(added)
+
+
+def test_no_more_batches_than_there_are_slots() -> None:
+    """What is due beyond them goes on waiting, and the soonest deadline goes first."""
+    batcher = MicroBatcher(max_batch_size=2, max_wait_s=0.0)
+    for i in range(6):
+        batcher.add(a_request(i, deadline=1000 - i), now_s=0.0)
+    assert [[r.id for r in b.requests] for b in batcher.due(1.0, 1)] == [[4, 5]]
+    assert batcher.due(1.0, 0) == []
+    assert [[r.id for r in b.requests] for b in batcher.due(1.0, 5)] == [[2, 3], [0, 1]]
+
+
+def test_the_oldest_are_shed() -> None:
+    """Beyond the bound those that have waited longest go, whatever their shape."""
+    batcher = MicroBatcher(max_batch_size=64, max_wait_s=9.0)
+    for i in range(6):
+        batcher.add(a_request(i, shape=(4 if i % 2 else 5, 2)), now_s=float(i))
+    assert sorted(r.id for r in batcher.shed(3)) == [0, 1, 2]
+    assert batcher.shed(3) == []
+    assert len(batcher) == 3

@@ -202,6 +202,20 @@ async def test_a_lost_broker_is_found_again_and_the_batch_sent_again(unused_tcp_
         broker.stop()
 
 
+async def test_a_message_that_a_worker_took_along_is_sent_again(broker: EmbeddedBroker) -> None:
+    """Taken off the queue and never noted as delivered: found missing and sent again; what a worker has is left."""
+    async with CeleryDispatcher("gw", broker.url) as d, Redis.from_url(broker.url) as redis:
+        waiting = [asyncio.create_task(d.submit(make_batch(), "tiny", in_s(30))) for _ in range(2)]
+        lost, delivered = await take(redis), await take(redis)
+        await redis.hset(meeting.UNACKED, str(delivered["id"]), "message")
+        again = await take(redis)
+        assert again["id"] == lost["id"]
+        for meta in (again, delivered):
+            await reply(redis, meta, BatchResult(Status.ANSWERED))
+        await asyncio.gather(*waiting)
+        assert d.counts == {"submitted": 2, "answered": 2, "resent": 1}
+
+
 async def test_a_broker_that_is_away_expires_batches_with_its_name() -> None:
     """The sentence names the broker, without its password, and what to do."""
     url = "redis://:pass@127.0.0.1:1/0"

@@ -158,11 +158,12 @@ def python_path(site: Path) -> str:
 class Worker:
     """A real worker process: ``python -m lineside_workers serve``."""
 
-    def __init__(self, env: dict[str, str], log: Path) -> None:
+    def __init__(self, env: dict[str, str], log: Path, *, supervised: bool = False) -> None:
         self.log = log
+        device = ("--devices", "cpu") if supervised else ("--device", "cpu")
         with log.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lineside_workers", "serve", "--device", "cpu", "--die-with-parent"],
+                [sys.executable, "-m", "lineside_workers", "serve", *device, "--die-with-parent"],
                 env=env,
                 stdout=subprocess.PIPE,
                 stderr=err,
@@ -185,11 +186,12 @@ def start_worker(broker: EmbeddedBroker, tiny_site: Path, tmp_path: Path) -> Ite
     """Starts workers that host the tiny task, ready when returned; all are ended with the test."""
     started: list[Worker] = []
 
-    def start(*, wait: bool = True, **env: str) -> Worker:
+    def start(*, wait: bool = True, supervised: bool = False, **env: str) -> Worker:
         settings = {"LINESIDE_BROKER_URL": broker.url, "LINESIDE_TASKS": "tiny", "OMP_NUM_THREADS": "1"}
         worker = Worker(
             {**os.environ, "PYTHONPATH": python_path(tiny_site), **settings, **env},
             tmp_path / f"worker{len(started)}.log",
+            supervised=supervised,
         )
         started.append(worker)
         if wait:
@@ -203,3 +205,9 @@ def start_worker(broker: EmbeddedBroker, tiny_site: Path, tmp_path: Path) -> Ite
         worker.process.wait()
         assert worker.process.stdout is not None
         worker.process.stdout.close()
+
+
+@pytest.fixture
+def start_supervisor(start_worker: Callable[..., Worker]) -> Callable[..., Worker]:
+    """Starts a supervisor with one worker that hosts the tiny task."""
+    return lambda **env: start_worker(supervised=True, **env)

@@ -9,7 +9,7 @@ from redis import Redis
 
 from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_plugins import WindowBatch, meeting
-from lineside_plugins.wire import BatchResult, Status, encode_batch, sign, verify
+from lineside_plugins.wire import BatchResult, Status, decode_batch, encode_batch, sign, verify
 from lineside_workers.counter import Counter
 from lineside_workers.desk import MAX_ATTEMPTS, Desk
 from lineside_workers.line import Line
@@ -118,7 +118,11 @@ def test_a_request_that_ended_its_worker_three_times_is_parked(desk: Desk, host:
     redis.set(meeting.attempts_key("r1"), MAX_ATTEMPTS)
     assert desk.handle(*request) is Status.PARKED
     assert host.asked == []
-    assert "ended its worker 3 times and is parked under lineside:parked:r1" in answers(redis)[0]["error"]
+    assert "ended its worker 3 times and is parked as r1" in answers(redis)[0]["error"]
+    row = redis.hgetall(meeting.parked_key("r1"))
+    assert (row[b"task"], json.loads(row[b"config"])) == (b"tiny", {"limit": 1})
+    assert row[b"cause"].decode() == answers(redis)[0]["error"]
+    assert len(decode_batch(row[b"claim"])) == 2
     assert 0 < redis.ttl(meeting.parked_key("r1")) <= meeting.PARKED_TTL_S
 
 

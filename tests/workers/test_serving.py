@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -15,8 +16,9 @@ import pytest
 from redis import Redis
 
 from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker
+from lineside_gateway.dispatch.parked import drop, parked, retry
 from lineside_plugins import meeting
-from lineside_plugins.wire import Status
+from lineside_plugins.wire import Status, encode_batch
 
 
 def in_s(seconds: float) -> datetime:
@@ -75,6 +77,39 @@ async def test_a_worker_outlives_its_broker(broker_at: EmbeddedBroker, start_wor
         assert {(await waiting).status, following.status} == {Status.ANSWERED}
         assert d.pending == 0
     assert worker.process.poll() is None
+
+
+async def test_a_poison_batch_is_parked_listed_tried_again_and_dropped(
+    broker: EmbeddedBroker, start_supervisor, make_batch
+) -> None:
+    """Three workers segfault on it, the supervisor starts each again, then it is parked; other batches go through."""
+    supervisor = start_supervisor(LINESIDE_REDELIVER_AFTER_S="1")
+    async with CeleryDispatcher("gw", broker.url) as d:
+        poison = asyncio.create_task(d.submit(make_batch((-6000,)), "tiny", in_s(120)))
+        good = await d.submit(make_batch(1.0), "tiny", in_s(120))
+        assert good.status is Status.ANSWERED
+        result = await poison
+        assert (result.status, result.meta["attempts"]) == (Status.PARKED, 4)
+    assert supervisor.log.read_text().count("cause=ended by signal 11") == 3
+    (row,) = await parked(broker.url)
+    assert (row.task, row.equipment_ids, row.cause) == ("tiny", ("M0",), result.error)
+    assert "lineside parked retry" in row.cause
+    harmless = dataclasses.replace(row, claim=encode_batch(make_batch(1.0)))
+    assert (await retry(broker.url, harmless, 60)).status is Status.ANSWERED
+    assert await parked(broker.url) == []
+    assert not await drop(broker.url, row.id)
+    assert supervisor.end() == 0
+
+
+async def test_a_hung_worker_is_started_again(broker: EmbeddedBroker, start_supervisor, make_batch) -> None:
+    """A batch that runs longer than its redelivery time ends its worker, and the next worker goes on."""
+    supervisor = start_supervisor(LINESIDE_REDELIVER_AFTER_S="3")
+    async with CeleryDispatcher("gw", broker.url) as d:
+        hung = asyncio.create_task(d.submit(make_batch((-3000, 3600.0)), "tiny", in_s(90)))
+        await asyncio.sleep(1)
+        assert (await d.submit(make_batch(1.0), "tiny", in_s(90))).status is Status.ANSWERED
+        assert "cause=hung in a batch" in supervisor.log.read_text()
+        hung.cancel()
 
 
 def test_nothing_to_serve_ends_with_code_2_and_one_sentence(start_worker, tiny_site: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from lineside_plugins.registry import TaskError
@@ -34,9 +37,15 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--tasks", help="'all' or names with commas [LINESIDE_TASKS]")
     serve.add_argument("--broker", help="redis://, rediss:// or unix:// URL [LINESIDE_BROKER_URL]")
     serve.add_argument("--device", help="auto, cpu or cuda:N [LINESIDE_DEVICE]")
+    serve.add_argument(
+        "--devices",
+        help="one supervised worker each, started again when it ends, hangs or falls silent: auto (every CUDA device, "
+        "else the CPU), or names with commas; a name may come twice",
+    )
     serve.add_argument("--models", help="models directory that overrides what ships [LINESIDE_MODELS]")
     serve.add_argument("--threads", help="CPU threads of torch [LINESIDE_THREADS]")
     serve.add_argument("--die-with-parent", action="store_true", help="end when the parent process ends (Linux)")
+    serve.add_argument("--beat", action="store_true", help=argparse.SUPPRESS)  # for a supervisor
     serve.set_defaults(run=_serve)
     health = commands.add_parser("health", help="exit code 0 when a worker of this host is alive, else 1")
     health.set_defaults(run=_health)
@@ -98,6 +107,9 @@ def _serve(args: argparse.Namespace) -> int:
             os.environ[f"LINESIDE_{name.upper()}"] = getattr(args, name)
     if args.broker:
         os.environ["LINESIDE_BROKER_URL"] = args.broker
+    if args.devices:
+        return _supervise(args.devices)
+    os.environ["LINESIDE_BEAT"] = "1" if args.beat else ""
     for name in PER_TASK_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     from lineside_workers.app import app  # noqa: PLC0415 - reads the environment set above
@@ -107,6 +119,19 @@ def _serve(args: argparse.Namespace) -> int:
         ["--quiet", "worker", "--without-mingle", "--without-gossip", "--loglevel", "INFO", "--hostname", node]
     )
     return 0
+
+
+def _supervise(devices: str) -> int:
+    from lineside_workers import device, supervisor  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.settings import WorkerSettings  # noqa: PLC0415
+
+    limits = supervisor.Limits(hung_after_s=WorkerSettings.from_env().redeliver_after_s)
+    command, names = supervisor.command(), device.several(devices)
+    workers = [supervisor.Supervised(name, command, os.environ, limits) for name in names]
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return supervisor.supervise(workers, stop, lambda: _say(json.dumps({"ready": True, "devices": names})))
 
 
 if __name__ == "__main__":

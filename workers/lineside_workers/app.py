@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from celery import Celery
 
+from lineside_plugins import meeting
 from lineside_workers import ack_repair
 from lineside_workers.settings import WorkerSettings
 
@@ -44,6 +45,8 @@ def build(settings: WorkerSettings) -> Celery:
             "unacked_mutex_expire": 5,
             # Queues in the order given: the task with the shortest deadline first.
             "queue_order_strategy": "priority",
+            "unacked_key": meeting.UNACKED,
+            "unacked_index_key": meeting.UNACKED_INDEX,
             # One list per queue instead of four: urgency is a matter of queues here, not of messages.
             "priority_steps": [0],
             "socket_keepalive": True,

@@ -7,6 +7,8 @@ handled as soon as it is delivered, so attempts are counted at the delivery, bef
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lineside_plugins import meeting
@@ -27,14 +29,6 @@ return 1
 
 
 @dataclass(frozen=True, slots=True)
-class Unacked:
-    """Where kombu keeps messages that are delivered and not acknowledged: keys of a sorted set and of a hash."""
-
-    index: str = "unacked_index"
-    messages: str = "unacked"
-
-
-@dataclass(frozen=True, slots=True)
 class Delivery:
     """One delivery of a request. ``claim`` is None when another delivery of it has been answered, or its time is up."""
 
@@ -47,9 +41,8 @@ class Delivery:
 class Counter:
     """Takes deliveries in and answers out, one at a time, in one thread."""
 
-    def __init__(self, line: Line, unacked: Unacked = Unacked()) -> None:
+    def __init__(self, line: Line) -> None:
         self._line = line
-        self._unacked = unacked
         self._open: Delivery | None = None
         self._answered_tag: str | None = None
 
@@ -90,8 +83,8 @@ class Counter:
             meeting.claim_key(delivery.request_id),
             meeting.attempts_key(delivery.request_id),
             stream,
-            self._unacked.index,
-            self._unacked.messages,
+            meeting.UNACKED_INDEX,
+            meeting.UNACKED,
         )
         arguments = (meeting.REPLY_MAX_ENTRIES, delivery.request_id, body, signature, delivery.tag)
         command = ("EVAL", _ANSWER, len(keys), *keys, *arguments)
@@ -99,14 +92,18 @@ class Counter:
         self._answered_tag = delivery.tag
         return bool(sent)
 
-    def park(self, delivery: Delivery) -> None:
-        """Keep the claim for a day, to look into.
+    def park(self, delivery: Delivery, task: str, config: Mapping[str, object], cause: str, now: float) -> None:
+        """Keep the claim for a day under its cause, to look into and to try again.
 
         Raises:
             RedisError, OSError: The broker is lost.
         """
         key = meeting.parked_key(delivery.request_id)
-        self._line.ask(("SET", key, delivery.claim or b"", "EX", meeting.PARKED_TTL_S))
+        row: Command = ("task", task, "cause", cause, "at", now, "config", json.dumps(config))
+        self._line.ask(
+            ("HSET", key, *row, "claim", delivery.claim or b""),
+            ("EXPIRE", key, meeting.PARKED_TTL_S),
+        )
 
     def acknowledged(self, tag: str) -> bool:
         """Whether the broker holds the message of ``tag`` no more; asked once, when Celery acknowledges it."""

@@ -48,7 +48,7 @@ class Desk:
             return None
         result = self._result(delivery.claim, delivery.attempts, task, meta)
         if result.status is Status.PARKED:
-            self.counter.park(delivery)
+            self.counter.park(delivery, task, meta.get("config") or {}, result.error, self.clock())
         return result.status if self._reply(delivery, meta, result) else None
 
     def _result(self, claim: bytes, attempts: int, task: str, meta: Mapping[str, Any]) -> BatchResult:
@@ -56,8 +56,8 @@ class Desk:
         if attempts > MAX_ATTEMPTS:
             return BatchResult(
                 Status.PARKED,
-                error=f"task '{task}': the batch ended its worker {MAX_ATTEMPTS} times and is parked under "
-                f"{meeting.parked_key(str(meta['id']))}; look at the worker's log",
+                error=f"task '{task}': the batch ended its worker {MAX_ATTEMPTS} times and is parked as {meta['id']}; "
+                "look at the worker's log, then: lineside parked retry",
             )
         if late_s > 0:
             return BatchResult(

@@ -33,6 +33,17 @@ def choose(requested: str = AUTO) -> str:
     return f"cuda:{index}"
 
 
+def several(requested: str) -> tuple[str, ...]:
+    """The devices to host a worker each: "auto" is every CUDA device, else the CPU; or names with commas.
+
+    Raises:
+        DeviceError: One of them is not a device, or not on this machine.
+    """
+    if requested == AUTO:
+        return tuple(f"cuda:{i}" for i in range(_cuda_devices())) or ("cpu",)
+    return tuple(choose(name.strip()) for name in requested.split(",") if name.strip())
+
+
 def limit_threads(threads: int) -> None:
     """Let this process use ``threads`` CPU threads for tensors.
 

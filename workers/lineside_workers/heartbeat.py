@@ -21,11 +21,21 @@ TTL_S = 10  # five beats: a worker is gone when this has passed
 class Heartbeat:
     """Writes ``describe()`` every two seconds from a thread of its own, so that a batch does not hold it up."""
 
-    def __init__(self, redis: Any, node: str, describe: Callable[[], Mapping[str, object]]) -> None:
-        """``redis`` is a redis.Redis, safe to share between threads; ``describe`` is called from the thread."""
+    def __init__(
+        self,
+        redis: Any,
+        node: str,
+        describe: Callable[[], Mapping[str, object]],
+        say: Callable[[str], object] = lambda _row: None,
+    ) -> None:
+        """``redis`` is a redis.Redis that gives up soon; ``describe`` and ``say`` are called from the thread.
+
+        ``say`` gets each row before the broker does.
+        """
         self._redis = redis
         self._node = node
         self._describe = describe
+        self._say = say
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -51,6 +61,7 @@ class Heartbeat:
 
     def _beat(self, *, lost: bool) -> bool:
         row = json.dumps({"node": self._node, **self._describe()})
+        self._say(row)
         try:
             self._redis.set(meeting.worker_key(self._node), row, ex=TTL_S)
         except (RedisError, OSError) as e:

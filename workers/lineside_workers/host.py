@@ -82,6 +82,7 @@ class Host:
             "tasks": {t: f"{r.model_name}:{r.model_version}" for t, r in self._runners.items()},
             "failed": dict(self.failed),
             "batches": self.batches,
+            "restarts": self._settings.restarts,
             "busy_s": 0.0 if since is None else round(time.monotonic() - since, 3),
         }
 

@@ -23,6 +23,8 @@ class WorkerSettings:
     ``hmac_key``: LINESIDE_HMAC_KEY, the same text as the gateway's. ``threads``: LINESIDE_THREADS, CPU threads of
     torch; one, because the other cores belong to other workers. ``redeliver_after_s``: LINESIDE_REDELIVER_AFTER_S, how
     long after its delivery an unanswered batch goes to another worker; longer than the slowest batch takes.
+    ``beat``: LINESIDE_BEAT, set by a supervisor that listens to standard output. ``restarts``: LINESIDE_RESTARTS, how
+    often the supervisor has started the worker of this device again.
     """
 
     broker_url: str = DEFAULT_BROKER
@@ -32,6 +34,8 @@ class WorkerSettings:
     hmac_key: bytes = b""
     threads: int = 1
     redeliver_after_s: int = 30
+    beat: bool = False
+    restarts: int = 0
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> WorkerSettings:
@@ -54,6 +58,8 @@ class WorkerSettings:
             hmac_key=environ.get("LINESIDE_HMAC_KEY", "").encode(),
             threads=_count(environ, "LINESIDE_THREADS", cls().threads),
             redeliver_after_s=_count(environ, "LINESIDE_REDELIVER_AFTER_S", cls().redeliver_after_s),
+            beat=environ.get("LINESIDE_BEAT", "") == "1",
+            restarts=int(environ.get("LINESIDE_RESTARTS") or 0),
         )
 
     @property

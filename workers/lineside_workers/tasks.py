@@ -11,7 +11,7 @@ from typing import Any
 from celery import signals
 from kombu.entity import Queue
 from redis import Redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from lineside_plugins import meeting
@@ -64,12 +64,15 @@ def open_process(sender: Any, **_: object) -> None:
         name = meeting.queue(task)
         sender.app.amqp.queues.add(Queue(name, exchange="", routing_key=name))  # type: ignore[no-untyped-call]  # kombu
     sender.app.amqp.queues.select([meeting.queue(t) for t in served])
-    retry = Retry(ExponentialBackoff(cap=2.0, base=0.05), 12)  # about 15 s: a broker that restarts is back by then
-    redis = Redis.from_url(settings.broker_url, protocol=2, retry=retry, socket_connect_timeout=2)
+    redis = Redis.from_url(
+        settings.broker_url, protocol=2, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, socket_timeout=2
+    )
     counter = Counter(Line(settings.broker_url))
     deliveries.install(counter)
     desk = Desk(counter, host, sender.hostname, settings.hmac_key)
-    _process[:] = [_Process(host, desk, Heartbeat(redis, sender.hostname, host.describe))]
+    _process[:] = [
+        _Process(host, desk, Heartbeat(redis, sender.hostname, host.describe, _say if settings.beat else _keep_quiet))
+    ]
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]  # Celery ships no types
@@ -87,3 +90,11 @@ def close_process(**_: object) -> None:
         closing = _process.pop()
         closing.heartbeat.stop()
         closing.host.close()
+
+
+def _say(row: str) -> None:
+    print(row, flush=True)
+
+
+def _keep_quiet(_row: str) -> None:
+    """Without a supervisor nobody reads."""

@@ -5,6 +5,7 @@ Measured against a task per request: 18x the throughput, 0.12x the gateway's CPU
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -106,23 +107,42 @@ class MicroBatcher:
                 self._keep(key, waiting, [i for i, g in enumerate(gone) if not g])
         return out
 
-    def due(self, now_s: float) -> list[Batch]:
-        """Remove and return the batches that are due, soonest deadline first; each at most ``max_batch_size``."""
-        return self._release([k for k, w in self._groups.items() if self._due_s(w) <= now_s], now_s)
+    def due(self, now_s: float, most: int | None = None) -> list[Batch]:
+        """Remove and return the batches that are due, ``most`` at most, each at most ``max_batch_size``.
+
+        The request with the soonest deadline goes first, and takes those it waits with along.
+        """
+        keys = [k for k, w in self._groups.items() if self._due_s(w) <= now_s]
+        return self._release(sorted(keys, key=lambda k: _soonest_us(self._groups[k].requests)), now_s, most)
+
+    def shed(self, most: int) -> list[Request]:
+        """Remove and return the oldest requests, until ``most`` wait."""
+        if (over := len(self) - most) <= 0:
+            return []
+        ages = [(since, key, i) for key, w in self._groups.items() for i, since in enumerate(w.since_s)]
+        gone = {(key, i) for _, key, i in heapq.nsmallest(over, ages, key=lambda a: a[0])}
+        out: list[Request] = []
+        for key in {key for key, _ in gone}:
+            waiting = self._groups[key]
+            out += [r for i, r in enumerate(waiting.requests) if (key, i) in gone]
+            self._keep(key, waiting, [i for i in range(len(waiting.requests)) if (key, i) not in gone])
+        return out
 
     def flush(self) -> list[Batch]:
         """Remove and return all that waits, as ``due``: in lock-step, and at the end."""
         return self._release(list(self._groups), math.inf)
 
-    def _release(self, keys: Sequence[_Group], now_s: float) -> list[Batch]:
+    def _release(self, keys: Sequence[_Group], now_s: float, most: int | None = None) -> list[Batch]:
         out: list[Batch] = []
         for key in keys:
             while (waiting := self._groups.get(key)) and self._due_s(waiting) <= now_s:
+                if most is not None and len(out) >= most:
+                    return out
                 first = sorted(range(len(waiting.requests)), key=lambda i: (waiting.requests[i].deadline_us, i))
                 chosen = tuple(waiting.requests[i] for i in sorted(first[: self.max_batch_size]))
                 out.append(Batch(key[0], chosen, join(chosen)))
                 self._keep(key, waiting, sorted(first[self.max_batch_size :]))
-        return sorted(out, key=lambda b: min(r.deadline_us for r in b.requests))
+        return sorted(out, key=lambda b: _soonest_us(b.requests))
 
     def _keep(self, key: _Group, waiting: _Waiting, rest: Sequence[int]) -> None:
         if not rest:
@@ -133,3 +153,7 @@ class MicroBatcher:
             [waiting.since_s[i] for i in rest],
             [waiting.expires_s[i] for i in rest],
         )
+
+
+def _soonest_us(requests: Sequence[Request]) -> int:
+    return min(r.deadline_us for r in requests)

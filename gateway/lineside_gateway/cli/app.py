@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from lineside_gateway.cli import inspection, learning, oversight, people, service
+from lineside_gateway.cli import inspection, learning, oversight, parked, people, service
 from lineside_gateway.errors import LinesideError
 from lineside_plugins.registry import TaskError
 
@@ -26,6 +26,7 @@ inspection.register(app)
 learning.register(app)
 oversight.register(app)
 people.register(app)
+parked.register(app)
 
 
 def main() -> None:

@@ -30,6 +30,8 @@ from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status
 
 NO_CONFIG: Mapping[str, object] = {}
+LOOK_EVERY_S, LOST_AFTER_LOOKS = 1.0, 2
+MAX_IN_FLIGHT = 3  # batches of a task; more add latency and no throughput (measured with one worker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class _Pending:
     request: Request
     answer: asyncio.Future[BatchResult]
     sent: bool = False
+    looks: int = 0  # how often it has been looked for
+    missed: int = 0  # how often in a row it was nowhere
 
 
 class CeleryDispatcher:
@@ -79,7 +83,7 @@ class CeleryDispatcher:
         url: str,
         *,
         hmac_key: bytes = b"",
-        max_in_flight: int = 3,
+        max_in_flight: int = MAX_IN_FLIGHT,
         on_late: Callable[[str, BatchResult], Awaitable[None]] | None = None,
     ) -> None:
         """``on_late`` gets answers without a waiter: late ones, and those to a former process of this gateway."""
@@ -92,18 +96,21 @@ class CeleryDispatcher:
         self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(max_in_flight))
         self._pending: dict[str, _Pending] = {}
         self._on_late = on_late
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def __aenter__(self) -> CeleryDispatcher:
         keep_freed_memory()
-        self._task = asyncio.create_task(self._reader.run(), name="results")
+        loop = asyncio.get_running_loop()
+        self._tasks = (
+            loop.create_task(self._reader.run(), name="results"),
+            loop.create_task(self._look_for_lost(), name="lost requests"),
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._requests.close()
         await self._answers.close()
         await self._redis.aclose()
@@ -206,6 +213,27 @@ class CeleryDispatcher:
             if not await self._redis.exists(meeting.claim_key(pending.request.id)):
                 self.counts["resent"] += 1
                 await self._producer.send(self._requests, pending.request)
+
+    async def _look_for_lost(self) -> None:
+        """Send again what is neither queued, nor with a worker, nor answered.
+
+        kombu takes a message off its queue first and notes it as delivered next: a worker that dies in between takes
+        the message along. Twice in a row, because between the two steps a message is nowhere for a moment.
+        """
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for pending in [p for p in self._pending.values() if p.sent and not p.answer.done()]:
+                pending.looks += 1
+                if pending.looks == 1:  # sent just now, perhaps
+                    continue
+                with contextlib.suppress(*LOSSES):
+                    async with asyncio.timeout(IO_TIMEOUT_S):
+                        known = await self._producer.known(self._redis, pending.request)
+                        pending.missed = 0 if known else pending.missed + 1
+                        if pending.missed >= LOST_AFTER_LOOKS:
+                            pending.missed = 0
+                            self.counts["resent"] += 1
+                            await self._producer.send(self._requests, pending.request)
 
     def _why_expired(self, task: str, pending: _Pending | None) -> str:
         if not self.connected:

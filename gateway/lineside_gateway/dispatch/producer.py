@@ -83,6 +83,14 @@ class RequestProducer:
             )
         )
 
+    async def known(self, redis: Redis, request: Request) -> bool:
+        """Whether the broker has the request in its queue or with a worker. Raises redis-py's errors."""
+        async with redis.pipeline(transaction=True) as pipe:
+            pipe.hexists(meeting.UNACKED, request.id)
+            pipe.lpos(request.queue, request.message)  # type: ignore[arg-type]  # bytes go as they are
+            delivered, place = await pipe.execute()
+        return bool(delivered) or place is not None
+
     async def withdraw(self, redis: Redis, request: Request) -> None:
         """Take back what no worker has fetched, so that a queue without workers does not grow."""
         async with redis.pipeline(transaction=False) as pipe:

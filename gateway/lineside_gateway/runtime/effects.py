@@ -53,9 +53,12 @@ class Effects:
         self._clock = clock
         self._running: set[asyncio.Task[object]] = set()
 
-    def decide(self, rec: Recommendation) -> Decision:
-        """Ask the guard about ``rec``, note its answer, and start what it allows."""
-        return self._follow(rec, self._guard.decide(rec, self._clock()))
+    def decide(self, rec: Recommendation, then: Callable[[], None] = lambda: None) -> Decision:
+        """Ask the guard about ``rec``, note its answer, and start what it allows.
+
+        ``then`` is called when the guard's journal holds what is allowed, or nothing is.
+        """
+        return self._follow(rec, self._guard.decide(rec, self._clock()), then)
 
     def resume(self, remembered: Remembered) -> None:
         """Take up what an earlier run had begun."""
@@ -113,7 +116,7 @@ class Effects:
         if report.step in _STATES:
             self._show(report.key, _STATES[report.step], report.text if report.reason else "")
 
-    def _follow(self, rec: Recommendation, decision: Decision) -> Decision:
+    def _follow(self, rec: Recommendation, decision: Decision, then: Callable[[], None] = lambda: None) -> Decision:
         refused = decision.refused
         if refused is None and not self._note_decision(decision):
             refused = Refused(Refusal.JOURNAL, "the audit log takes no line; free the disk")
@@ -121,8 +124,9 @@ class Effects:
             self._note_decision(decision)
         if refused is None:
             assert self.write_back is not None  # noqa: S101 - the gateway sets it before anything runs
-            self._start(self.write_back.execute(decision), f"write {rec.key}")
+            self._start(self._execute(self.write_back, decision, then), f"write {rec.key}")
             return decision
+        then()
         if refused.code not in {Refusal.MODE, Refusal.NO_EFFECT}:
             self._ledger.task(rec.task).withhold(refused.code.value)
         if refused.code is Refusal.STANDING:
@@ -130,6 +134,10 @@ class Effects:
         elif refused.code not in _STAYS_PROPOSED:
             self._show(rec.key, State.REFUSED, refused.text)
         return decision
+
+    async def _execute(self, write_back: WriteBack, decision: Decision, then: Callable[[], None]) -> None:
+        await write_back.execute(decision)
+        then()
 
     def _note_decision(self, decision: Decision) -> bool:
         """One line for every decision; none for advice that asks nothing of a binding that may not write anyway."""

@@ -149,7 +149,9 @@ class Gateway:
         )
         self._effects = self._operators.effects = effects
         return Pipeline(
-            Parts(self.feed, self._windower, dispatcher, self.hosted, effects, self.ledger), self.found.tasks
+            Parts(self.feed, self._windower, dispatcher, self.hosted, effects, self.ledger, disk.store),
+            self.found.tasks,
+            disk.store.kept,
         )
 
     async def _resume(self, begun: Sequence[Remembered]) -> None:

@@ -1,4 +1,4 @@
-"""What the gateway keeps on disk about its own deeds: journal, audit log, switch, history."""
+"""What the gateway keeps on disk: open requests, the guard's journal, audit log, switch, history."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from lineside_gateway.guard.journal import SqliteJournal
 from lineside_gateway.guard.switch import PlantSwitch
 from lineside_gateway.publish import HistoryStore
 from lineside_gateway.settings import Settings
+from lineside_gateway.store import RequestStore
 
 JOURNAL = "guard.sqlite"
 HISTORY = "history.sqlite"
+REQUESTS = "requests.sqlite"
 AUDIT = "audit"
 
 
@@ -56,6 +58,7 @@ class OnDisk:
     """Open while the gateway runs."""
 
     journal: SqliteJournal
+    store: RequestStore
     audit: AuditLog
     switch: PlantSwitch
     history: HistoryStore
@@ -83,6 +86,9 @@ def on_disk(settings: Settings) -> Iterator[OnDisk]:
         opened.callback(audit.close)
         journal = SqliteJournal(folder / JOURNAL)
         opened.callback(journal.close)
+        size, age = settings.store.max_mb * 2**20, settings.store.max_age_h * 3600
+        store = RequestStore(folder / REQUESTS, max_bytes=size, max_age_s=age)
+        opened.callback(store.close)
         history = HistoryStore(folder / HISTORY, 3600.0 * settings.gateway.history_h)
         opened.callback(history.close)
-        yield OnDisk(journal, audit, PlantSwitch(folder), history)
+        yield OnDisk(journal, store, audit, PlantSwitch(folder), history)

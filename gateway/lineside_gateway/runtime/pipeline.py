@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from lineside_gateway.batching import Batch, MicroBatcher
-from lineside_gateway.dispatch import Dispatcher
+from lineside_gateway.dispatch import MAX_IN_FLIGHT, Dispatcher
 from lineside_gateway.ingest import Request, Windower
 from lineside_gateway.ledger import Ledger, Outcome
 from lineside_gateway.publish import Fault, HostedServer, PublishError
@@ -19,6 +20,7 @@ from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed
 from lineside_gateway.runtime.recommendations import recommendation_record, stream_of
 from lineside_gateway.runtime.tasks import BoundTask
+from lineside_gateway.store import Kept, NoStore, Store
 from lineside_plugins.contract import Scope
 from lineside_plugins.types import Recommendation
 from lineside_plugins.wire import BatchResult, Status
@@ -39,6 +41,7 @@ class Parts:
     hosted: HostedServer
     effects: Effects
     ledger: Ledger
+    store: Store = field(default_factory=NoStore)
 
 
 def moment(time_us: int) -> datetime:
@@ -47,9 +50,14 @@ def moment(time_us: int) -> datetime:
 
 
 class Pipeline:
-    """Runs on one event loop. ``flushed`` wakes it; batches are answered in their own tasks, bounded by dispatch."""
+    """Runs on one event loop. ``flushed`` wakes it; batches are answered in their own tasks.
 
-    def __init__(self, parts: Parts, tasks: Mapping[str, BoundTask]) -> None:
+    A task has at most ``MAX_IN_FLIGHT`` batches with the workers; what is due beyond that goes on waiting for company.
+    Of more than ``max_waiting`` windows the oldest are dropped. ``kept`` is what an earlier run left in the store: it
+    joins the others once its equipment is bound and the plant's time is known, unless it expires before.
+    """
+
+    def __init__(self, parts: Parts, tasks: Mapping[str, BoundTask], kept: Sequence[Kept] = ()) -> None:
         self.parts = parts
         self.batches = 0
         self.last: dict[str, str] = {}
@@ -57,6 +65,10 @@ class Pipeline:
         self._tasks = tasks
         self._wake = asyncio.Event()
         self._batchers = {n: MicroBatcher(t.settings.max_batch_size, t.settings.max_wait_s) for n, t in tasks.items()}
+        self._in_flight: Counter[str] = Counter()
+        self._kept = list(kept)
+        for found in kept:
+            parts.ledger.task(found.request.task).resume(found.request.id)
 
     def flushed(self) -> None:
         """A server has sent something: look at what is due."""
@@ -79,15 +91,22 @@ class Pipeline:
                             await self._wake.wait()
                 self._wake.clear()
                 self._collect()
-                for batcher in self._batchers.values():
-                    self._drop(batcher.expired(time.monotonic()))
-                    for batch in batcher.due(time.monotonic()):
-                        group.create_task(self._answer(batch))
+                self._take_up()
+                for name, batcher in self._batchers.items():
+                    self._drop(batcher.expired(time.monotonic()), "waited for a worker beyond its deadline")
+                    self._drop(batcher.shed(self._tasks[name].settings.max_waiting), "too many windows were waiting")
+                    for batch in batcher.due(time.monotonic(), self._free(name)):
+                        self._in_flight[name] += 1
+                        group.create_task(self._run(batch))
                 await asyncio.sleep(0)
 
     def _pause_s(self) -> float:
-        due = [d for b in self._batchers.values() if (d := b.next_due_s()) is not None]
+        waiting = [b for name, b in self._batchers.items() if self._free(name)]
+        due = [d for b in waiting if (d := b.next_due_s()) is not None]
         return min([IDLE_S, *(d - time.monotonic() for d in due)])
+
+    def _free(self, task: str) -> int:
+        return MAX_IN_FLIGHT - self._in_flight[task]
 
     def _collect(self) -> None:
         now = time.monotonic()
@@ -95,10 +114,39 @@ class Pipeline:
         for request in self.parts.windower.close(self.parts.feed.watermarks()):
             wait_s = (self.parts.feed.clock.wall_us(request.deadline_us, ahead_us) - ahead_us) / 1e6
             self._batchers[request.task].add(request, now, now + wait_s)
+            self.parts.store.put(request, ahead_us / 1e6 + wait_s)
 
-    def _drop(self, requests: list[Request]) -> None:
+    def _take_up(self) -> None:
+        """Of what an earlier run kept, let what can be answered join, and end what has expired."""
+        if not self._kept:
+            return
+        now, bound, left = time.time(), self.parts.windower.bound, []
+        for found in self._kept:
+            request = found.request
+            if now >= found.expires_at or request.task not in self._tasks:
+                self._settle(request, Outcome.EXPIRED, "the gateway was away")
+            elif self.parts.feed.clock.known and self._is_bound(request, bound.get(request.task, ())):
+                ahead_s = found.expires_at - now
+                self._batchers[request.task].add(request, time.monotonic(), time.monotonic() + ahead_s)
+            else:
+                left.append(found)
+        self._kept = left
+
+    def _is_bound(self, request: Request, equipment_ids: Sequence[str]) -> bool:
+        whole_line = self._tasks[request.task].inputs.scope is Scope.LINE
+        return bool(equipment_ids) if whole_line else request.equipment_id in equipment_ids
+
+    def _drop(self, requests: list[Request], why: str) -> None:
         for request in requests:
-            self._settle(request, Outcome.EXPIRED, "waited for a batch beyond its deadline")
+            self._settle(request, Outcome.EXPIRED, why)
+
+    async def _run(self, batch: Batch) -> None:
+        try:
+            await self.parts.store.durable()  # what a worker may answer, a restart must know
+            await self._answer(batch)
+        finally:
+            self._in_flight[batch.task] -= 1
+            self._wake.set()
 
     async def _answer(self, batch: Batch) -> None:
         ledger, now_us = self.parts.ledger.task(batch.task), time.time_ns() // 1000
@@ -146,7 +194,8 @@ class Pipeline:
         if self.now > rec.valid_until:
             self._settle(request, Outcome.EXPIRED, "answered after its deadline")
             return
-        if not self._settle(request, Outcome.PUBLISHED):
+        if not parts.ledger.task(request.task).settle(request.id, Outcome.PUBLISHED):
+            parts.store.settle(request)
             return
         parts.feed.table.add_record(stream_of(rec.task), recommendation_record(rec))
         try:
@@ -155,7 +204,7 @@ class Pipeline:
             logger.warning("not_published task=%s equipment=%s why=%s", rec.task, rec.equipment_id, e)
         wall_us = time.time_ns() // 1000
         parts.ledger.task(rec.task).latency((wall_us - parts.feed.clock.wall_us(request.end_us, wall_us)) / 1e6)
-        self._decide(rec)
+        self._decide(request, rec)
 
     def _good_for_s(self, rec: Recommendation) -> float:
         """Wall time until ``rec`` is no longer valid, as the plant's clock runs now."""
@@ -163,8 +212,8 @@ class Pipeline:
         end_us = round(rec.valid_until.timestamp() * 1e6)
         return max(GOOD_LEAST_S, (self.parts.feed.clock.wall_us(end_us, now_us) - now_us) / 1e6)
 
-    def _decide(self, rec: Recommendation) -> None:
-        decision = self.parts.effects.decide(rec)
+    def _decide(self, request: Request, rec: Recommendation) -> None:
+        decision = self.parts.effects.decide(rec, lambda: self.parts.store.settle(request))
         if decision.allowed or (rec.task not in self.last and rec.reasons):
             self.last[rec.task] = self._words(rec)
 
@@ -175,4 +224,5 @@ class Pipeline:
         return text if whole_line else f"{rec.equipment_id}: {text}"
 
     def _settle(self, request: Request, outcome: Outcome, reason: str = "") -> bool:
+        self.parts.store.settle(request)
         return self.parts.ledger.task(request.task).settle(request.id, outcome, reason)

@@ -157,7 +157,10 @@ class TaskSettings(Section):
     )
     max_batch_size: int = Field(default=32, ge=1, le=4096, description="Windows per batch at most.")
     max_wait_s: float = Field(default=0.05, ge=0, le=60, description="Wall-clock wait for a batch to fill.")
-    queue: str = Field(default="", description="Celery queue; default: lineside.")
+    max_waiting: int = Field(
+        default=4096, ge=1, le=1_000_000,
+        description="Windows that wait for a worker at most; beyond that the oldest are dropped, counted as expired.",
+    )  # fmt: skip
 
     @property
     def equipment_patterns(self) -> tuple[str, ...]:
@@ -218,6 +221,18 @@ class AuditSettings(Section):
     rotate_mb: int = Field(default=16, ge=1, le=1024, description="Size (MiB) at which a new file begins.")
 
 
+class StoreSettings(Section):
+    """Requests on disk, in data_dir/requests.sqlite, until they are written, expired, refused or parked."""
+
+    max_mb: int = Field(
+        default=1024, ge=1, le=1_048_576,
+        description="Size (MiB) of what is kept; beyond it windows are answered as ever, but a restart forgets them.",
+    )  # fmt: skip
+    max_age_h: float = Field(
+        default=24.0, gt=0, le=8760, description="What is older at a start is deleted without being looked at."
+    )
+
+
 class BrokerSettings(Section):
     """The Redis or Valkey server between gateway and workers."""
 
@@ -236,6 +251,7 @@ class Settings(Section):
     heartbeat: HeartbeatSettings = Field(
         default_factory=HeartbeatSettings, description="Heartbeats between PLCs and gateway."
     )
+    store: StoreSettings = Field(default_factory=StoreSettings, description="The store of requests.")
     audit: AuditSettings = Field(default_factory=AuditSettings, description="The audit log.")
     servers: tuple[ServerSettings, ...] = Field(min_length=1, description="OPC UA servers of the plant.")
     equipment: tuple[EquipmentSettings, ...] = Field(min_length=1, description="Equipment on those servers.")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from asyncua import Client
 
@@ -15,8 +17,10 @@ from lineside_gateway import processes
 from lineside_gateway.audit import entries
 from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_gateway.guard.switch import PlantSwitch
+from lineside_gateway.ingest import Request
 from lineside_gateway.runtime import Gateway
 from lineside_gateway.settings import read_settings
+from lineside_gateway.store import RequestStore
 
 pytestmark = pytest.mark.usefixtures("overheat_site")
 
@@ -160,3 +164,25 @@ async def test_the_switch_outlives_a_restart(plc, tmp_path: Path) -> None:
         await until(lambda: not gateway.guard.demoted, "the switch to be given back", 5)
     (first, second) = entries(tmp_path / "audit", event="switch")
     assert (first["demoted"], first["user"], second["demoted"]) == (True, "anna", False)
+
+
+async def test_what_an_earlier_run_left_open_is_answered_or_expired(plc, tmp_path: Path) -> None:
+    """A stored request of a gateway that died is recommended on; one whose time is over is expired; none stays."""
+    now_us = time.time_ns() // 1000
+    store = RequestStore(tmp_path / "requests.sqlite")
+    values = np.full((6, 1), 95.0, np.float32)
+    for number, lasts_s in ((1, 60), (2, -1)):
+        left = Request(
+            number, "overheat", "M1", now_us, now_us + 30_000_000, ("SpindleTemp",), 10.0, values,
+            np.ones(values.shape, np.bool_), {}, {}, 1.0, "period",
+        )  # fmt: skip
+        store.put(left, now_us / 1e6 + lasts_s)
+    store.close()
+    async with line(plc, tmp_path, mode="closed_loop") as gateway:
+        ledger = gateway.ledger.task("overheat")
+        await until(lambda: plc.taken > 0, "maintenance asked for before the restart")
+        assert ledger.resumed == 2
+        assert ledger.reasons["expired: the gateway was away"] == 1
+        assert gateway.status.ledger["balanced"] is True
+    with contextlib.closing(RequestStore(tmp_path / "requests.sqlite")) as left_over:
+        assert not [k for k in left_over.kept if k.request.end_us == now_us]
