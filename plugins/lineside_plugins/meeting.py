@@ -1,8 +1,9 @@
 """Where gateway and workers meet at the broker: the names both sides use. Neither imports the other.
 
 A request is a Celery message (task ``lineside.recommend``, arguments claim key, task, meta) in the queue of its task.
-Its batch lies beside it under the claim key, with a TTL. ``meta`` is JSON: id, reply (stream), deadline (seconds since
-1970, wall clock), config (of the task), and hmac where a key is set. The answer is one entry of the reply stream with
+Its batch lies beside it under the claim key, with a TTL that ends ``CLAIM_SLACK_S`` after the deadline: how much time
+is left is told by the broker, so that the clocks of gateway and worker may differ. ``meta`` is JSON: id, reply
+(stream), config (of the task), and hmac where a key is set. The answer is one entry of the reply stream with
 the fields id, body and hmac.
 """
 
@@ -12,6 +13,7 @@ CELERY_TASK = "lineside.recommend"
 UNACKED, UNACKED_INDEX = "unacked", "unacked_index"  # where kombu keeps what is delivered and not acknowledged
 WORKER_PATTERN = "lineside:worker:*"
 PARKED_TTL_S = 24 * 3600
+CLAIM_SLACK_S = 60  # how long a claim outlives its deadline, so that a worker that is late can still say so
 REPLY_MAX_ENTRIES = 10_000  # per gateway; a gateway that is away longer than this many answers loses the oldest
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
@@ -67,10 +66,10 @@ def claim(redis: Redis, make_batch) -> Callable[..., tuple[str, dict[str, object
     def put(request_id: str = "r1", deadline_s: float = 30.0, key: bytes = b"", **change: object):
         body = encode_batch(make_batch(1.0, 2.0))
         meta: dict[str, object] = {"id": request_id, "task": "tiny", "reply": meeting.reply_stream("gw")}
-        meta |= {"deadline": time.time() + deadline_s, "config": {"limit": 1}}
+        meta |= {"config": {"limit": 1}}
         if key:
             meta["hmac"] = sign(key, meta, body)
-        redis.set(meeting.claim_key(request_id), body, ex=60)
+        redis.set(meeting.claim_key(request_id), body, px=round(1e3 * (deadline_s + meeting.CLAIM_SLACK_S)))
         return "tiny", {**meta, **change}
 
     return put
@@ -106,7 +105,7 @@ def test_two_workers_with_the_same_request_give_one_answer(
 
 
 def test_past_its_deadline_nothing_is_computed(desk: Desk, host: Recorder, redis: Redis, claim) -> None:
-    """The wall clock decides, before inference."""
+    """The broker's clock decides, before inference."""
     assert desk.handle(*claim(deadline_s=-2)) is Status.EXPIRED
     assert host.asked == []
     assert "past its deadline" in answers(redis)[0]["error"]
@@ -134,11 +133,13 @@ def test_damaged_bytes_are_an_answer_not_a_crash(desk: Desk, redis: Redis, claim
     assert "batch starts with b'rubb'" in answers(redis)[0]["error"]
 
 
-@pytest.mark.parametrize("change", [{}, {"deadline": 9e9}, {"config": {"limit": 2}}, {"hmac": None}])
+@pytest.mark.parametrize(
+    "change", [{}, {"note": "added"}, {"config": {"limit": 2}}, {"hmac": None}]
+)
 def test_only_requests_signed_with_the_key_run(
     counter: Callable[[], Counter], redis: Redis, host: Recorder, claim, change: dict[str, object]
 ) -> None:
-    """Deadline, configuration and tensor are covered; the answer is signed too."""
+    """All of meta and the tensor are covered; the answer is signed too."""
     desk = Desk(counter(), host, "w@h", KEY)
     status = desk.handle(*claim(key=KEY, **change))
     assert status is (Status.FAILED if change else Status.ANSWERED)

@@ -8,6 +8,7 @@ handled as soon as it is delivered, so attempts are counted at the delivery, bef
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,11 +31,15 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery of a request. ``claim`` is None when another delivery of it has been answered, or its time is up."""
+    """One delivery of a request. ``claim`` is None when another delivery of it has been answered, or its time is up.
+
+    ``left_s`` is the time to its deadline, by the broker's clock.
+    """
 
     request_id: str
     claim: bytes | None
     attempts: int
+    left_s: float
     tag: str = ""
 
 
@@ -57,9 +62,12 @@ class Counter:
             *commands,
             ("INCR", attempts),
             ("EXPIRE", attempts, ATTEMPTS_TTL_S),
+            ("PTTL", meeting.claim_key(request_id)),
             ("GET", meeting.claim_key(request_id)),
         )
-        self._open = Delivery(request_id, replies[-1], int(replies[-3]), tag)
+        attempt, _, ttl_ms, claim = replies[-4:]
+        left_s = math.inf if ttl_ms < 0 else ttl_ms / 1e3 - meeting.CLAIM_SLACK_S  # below 0: it does not expire
+        self._open = Delivery(request_id, claim, int(attempt), left_s, tag)
         return self._open
 
     def delivery(self, request_id: str) -> Delivery:

@@ -28,7 +28,7 @@ class Answers(Protocol):
 
 @dataclass(slots=True)
 class Desk:
-    """Handles requests one at a time. ``clock`` gives seconds since 1970, to hold against a request's deadline."""
+    """Handles requests one at a time. ``clock`` gives seconds since 1970, for what is parked."""
 
     counter: Counter
     host: Answers
@@ -46,23 +46,21 @@ class Desk:
         if delivery.claim is None:
             logger.info("claim gone request=%s task=%s attempt=%d", delivery.request_id, task, delivery.attempts)
             return None
-        result = self._result(delivery.claim, delivery.attempts, task, meta)
+        result = self._result(delivery, delivery.claim, task, meta)
         if result.status is Status.PARKED:
             self.counter.park(delivery, task, meta.get("config") or {}, result.error, self.clock())
         return result.status if self._reply(delivery, meta, result) else None
 
-    def _result(self, claim: bytes, attempts: int, task: str, meta: Mapping[str, Any]) -> BatchResult:
-        late_s = self.clock() - float(meta["deadline"])
-        if attempts > MAX_ATTEMPTS:
+    def _result(self, delivery: Delivery, claim: bytes, task: str, meta: Mapping[str, Any]) -> BatchResult:
+        if delivery.attempts > MAX_ATTEMPTS:
             return BatchResult(
                 Status.PARKED,
                 error=f"task '{task}': the batch ended its worker {MAX_ATTEMPTS} times and is parked as {meta['id']}; "
                 "look at the worker's log, then: lineside parked retry",
             )
-        if late_s > 0:
-            return BatchResult(
-                Status.EXPIRED, error=f"task '{task}': {late_s:.1f} s past its deadline; start more workers"
-            )
+        if delivery.left_s < 0:
+            late = f"{-delivery.left_s:.1f} s past its deadline"
+            return BatchResult(Status.EXPIRED, error=f"task '{task}': {late}; start more workers")
         try:
             if self.hmac_key:
                 verify(self.hmac_key, {**meta, "task": task}, claim)

@@ -149,7 +149,7 @@ class CeleryDispatcher:
         pending: _Pending | None = None
         try:
             async with asyncio.timeout(deadline.timestamp() - now), self._slots[task]:
-                request = self._producer.build(batch, task, deadline, config, now=now)
+                request = self._producer.build(batch, task, deadline, config)
                 pending = self._pending[request.id] = _Pending(request, asyncio.get_running_loop().create_future())
                 await self._send(pending)
                 result = await pending.answer

@@ -9,6 +9,7 @@ instead of 0.01 ms.
 from __future__ import annotations
 
 import base64
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,20 +26,26 @@ from lineside_plugins.wire import encode_batch, sign
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_CLAIM_SLACK_S = 60  # a worker that is late by less than this can still say so
 _ALONE = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}  # this task is part of no workflow
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One batch ready to be sent, or sent again: ``message`` is the Celery envelope, ``claim`` the encoded batch."""
+    """One batch ready to be sent, or sent again: ``message`` is the Celery envelope, ``claim`` the encoded batch.
+
+    ``deadline_s`` is wall clock, seconds since 1970.
+    """
 
     id: str
     task: str
     queue: str
     message: bytes
     claim: bytes
-    ttl_s: int
+    deadline_s: float
+
+    def ttl_ms(self, now: float) -> int:
+        """How long the claim is kept from wall clock ``now`` on."""
+        return max(1, round(1e3 * (self.deadline_s - now + meeting.CLAIM_SLACK_S)))
 
 
 class RequestProducer:
@@ -50,17 +57,14 @@ class RequestProducer:
         self._origin = f"gateway@{gateway_id}"
         self._key = hmac_key
 
-    def build(
-        self, batch: WindowBatch, task: str, deadline: datetime, config: Mapping[str, object], *, now: float
-    ) -> Request:
-        """Encode ``batch`` for ``task``; ``deadline`` and ``now`` (seconds since 1970) are wall-clock times."""
+    def build(self, batch: WindowBatch, task: str, deadline: datetime, config: Mapping[str, object]) -> Request:
+        """Encode ``batch`` for ``task``; ``deadline`` is a wall-clock time."""
         request_id = uuid.uuid4().hex
         claim = encode_batch(batch)
         meta: dict[str, object] = {
             "id": request_id,
             "task": task,
             "reply": self._reply,
-            "deadline": deadline.timestamp(),
             "config": dict(config),
         }
         if self._key:
@@ -71,14 +75,14 @@ class RequestProducer:
             queue=meeting.queue(task),
             message=self._message(request_id, task, meta),
             claim=claim,
-            ttl_s=max(1, int(deadline.timestamp() - now)) + _CLAIM_SLACK_S,
+            deadline_s=deadline.timestamp(),
         )
 
     async def send(self, line: Line, request: Request) -> None:
         """Write the batch, then its message. Raises redis-py's errors; the caller tries again."""
         await line.ask(
             (
-                ("SET", meeting.claim_key(request.id), request.claim, "EX", request.ttl_s),
+                ("SET", meeting.claim_key(request.id), request.claim, "PX", request.ttl_ms(time.time())),
                 ("LPUSH", request.queue, request.message),
             )
         )

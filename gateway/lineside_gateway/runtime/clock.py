@@ -11,6 +11,25 @@ from collections import deque
 MEMORY = 64  # pairs kept; at ten publishes a second about six seconds
 MIN_SPAN_S = 0.2  # wall time below which a rate would be noise
 MAX_AHEAD_S = 2.0  # wall time for which event time is carried on after the last pair; then it stands still
+STEP_S = 5.0  # a clock that is off by more than this against what it was has been set, not delayed
+
+
+class ServerClock:
+    """How far the clock of one server is behind this machine's, from the ServerTimestamps it sends.
+
+    The least delayed of the newest messages tells. Where either clock is set, the estimate begins anew.
+    """
+
+    def __init__(self) -> None:
+        self._behind: deque[int] = deque(maxlen=MEMORY)
+
+    def here_us(self, served_us: int, arrived_us: int) -> int:
+        """The time ``served_us`` of the server's clock by this machine's, for a message that has just arrived."""
+        behind = arrived_us - served_us
+        if self._behind and abs(behind - min(self._behind)) > STEP_S * 1e6:
+            self._behind.clear()
+        self._behind.append(behind)
+        return served_us + min(self._behind)
 
 
 class EventClock:
@@ -20,7 +39,15 @@ class EventClock:
         self._pairs: deque[tuple[int, int]] = deque(maxlen=MEMORY)
 
     def observe(self, event_us: int, wall_us: int) -> None:
-        """A sample of event time ``event_us`` was served at ``wall_us``; pairs that go back in time are left out."""
+        """A sample of event time ``event_us`` was served at ``wall_us``; pairs that go back in time are left out.
+
+        Where wall time has been set, forward or back, what was observed before says nothing any more.
+        """
+        rate = self._rate()
+        if rate is not None and event_us > self._pairs[-1][0]:
+            event, wall = self._pairs[-1]
+            if abs((event_us - event) / rate - (wall_us - wall)) > STEP_S * 1e6:
+                self._pairs.clear()
         if self._pairs and (event_us <= self._pairs[-1][0] or wall_us <= self._pairs[-1][1]):
             return
         self._pairs.append((event_us, wall_us))
@@ -33,10 +60,14 @@ class EventClock:
     @property
     def rate(self) -> float:
         """Seconds of event time per second of wall time; 1 until it can be told."""
+        return self._rate() or 1.0
+
+    def _rate(self) -> float | None:
+        """None until it can be told."""
         if len(self._pairs) < 2:
-            return 1.0
+            return None
         (e0, w0), (e1, w1) = self._pairs[0], self._pairs[-1]
-        return (e1 - e0) / (w1 - w0) if w1 - w0 >= MIN_SPAN_S * 1e6 else 1.0
+        return (e1 - e0) / (w1 - w0) if w1 - w0 >= MIN_SPAN_S * 1e6 else None
 
     def wall_us(self, event_us: int, fallback_us: int) -> int:
         """Wall time at which event time reached or will reach ``event_us``; ``fallback_us`` before any pair."""

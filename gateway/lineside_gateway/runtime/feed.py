@@ -20,7 +20,7 @@ from lineside_gateway.opcua.delivery import (
     StatusArray,
     TagNode,
 )
-from lineside_gateway.runtime.clock import EventClock
+from lineside_gateway.runtime.clock import EventClock, ServerClock
 from lineside_plugins.types import Record, Scalar, SnapshotValue
 
 
@@ -46,6 +46,7 @@ class Feed:
         self.table = table
         self.clock = EventClock()
         self.received = 0
+        self._server_clocks: dict[str, ServerClock] = {}
         self.marks: dict[str, int] = {}
         self.equipment: dict[str, tuple[Equipment, ...]] = {}
         self.job_orders: tuple[Record, ...] = ()
@@ -142,7 +143,9 @@ class Feed:
 
     def flush(self, server: str, watermark_us: int, served_us: int) -> None:
         """Event time moves on; windows may close."""
-        self.clock.observe(watermark_us, served_us or time.time_ns() // 1000)
+        arrived_us = time.time_ns() // 1000
+        server_clock = self._server_clocks.setdefault(server, ServerClock())
+        self.clock.observe(watermark_us, server_clock.here_us(served_us or arrived_us, arrived_us))
         mark = watermark_us - self._lateness_us.get(server, 0)
         self.marks[server] = max(mark, self.marks.get(server, mark))
         self._tell.flushed()
