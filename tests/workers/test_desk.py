@@ -133,9 +133,7 @@ def test_damaged_bytes_are_an_answer_not_a_crash(desk: Desk, redis: Redis, claim
     assert "batch starts with b'rubb'" in answers(redis)[0]["error"]
 
 
-@pytest.mark.parametrize(
-    "change", [{}, {"note": "added"}, {"config": {"limit": 2}}, {"hmac": None}]
-)
+@pytest.mark.parametrize("change", [{}, {"note": "added"}, {"config": {"limit": 2}}, {"hmac": None}])
 def test_only_requests_signed_with_the_key_run(
     counter: Callable[[], Counter], redis: Redis, host: Recorder, claim, change: dict[str, object]
 ) -> None:
