@@ -24,8 +24,7 @@ LOOK_EVERY_S = 0.1
 START_WITHIN_S = 180.0  # torch, models and their warm-up; a language model from a slow disk takes a minute
 SILENT_AFTER_S = 5 * PERIOD_S
 STOP_WITHIN_S = 30.0  # a worker ends its batch first
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 30.0  # before a worker is started again; doubles with each early end
-STEADY_AFTER_S = 60.0  # a worker that has lived this long starts with the first wait again
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 30.0  # before a worker is started again; doubles while it does not get ready
 EXIT_CANNOT_GO_ON = 2
 
 
@@ -114,7 +113,8 @@ class Supervised:
         threading.Thread(target=self._listen, args=(self._process,), name=f"worker {self.device}", daemon=True).start()
 
     def _ended(self, now: float, cause: str) -> None:
-        self._wait_s = FIRST_WAIT_S if now - self._started > STEADY_AFTER_S else min(2 * self._wait_s, LONGEST_WAIT_S)
+        # Once ready it can start: what ended it was a batch, and that is parked when it has ended three of them.
+        self._wait_s = FIRST_WAIT_S if self.ready else min(2 * self._wait_s, LONGEST_WAIT_S)
         self.restarts += 1
         self._process, self.ready = None, False
         self._start_at = now + self._wait_s

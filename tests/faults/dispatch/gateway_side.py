@@ -45,7 +45,8 @@ TASK = "tiny"
 MACHINES = 50
 DEADLINE_S = 60.0
 STEP_S = 3600.0
-EVERY = {"SIGSEGV": (-6000.0, 0), "killed, as by the kernel for memory": (-2000.0, 0), "hung": (-3000.0, 3600.0)}
+POISON_MOST = 6
+POISON = {"SIGSEGV": (-6000.0, 0), "killed, as by the kernel for memory": (-2000.0, 0), "hung": (-3000.0, 3600.0)}
 
 
 class Lines:
@@ -130,8 +131,9 @@ class Windows:
     def _one(self) -> Request:
         self._number += 1
         values = np.ones((8, 2), np.float32)
-        if self._poison_every and self._number % self._poison_every == 0:
-            values[:2, 0] = list(EVERY.values())[self._number // self._poison_every % len(EVERY)]
+        poisoned, over = divmod(self._number, self._poison_every or sys.maxsize)
+        if not over and poisoned <= POISON_MOST:
+            values[:2, 0] = list(POISON.values())[poisoned % len(POISON)]
         end_us = real_time_ns() // 1000  # the plant's clock is another one
         request = Request(
             self._number, TASK, f"M{self._number % MACHINES}", end_us, end_us + round(DEADLINE_S * 1e6),
@@ -179,9 +181,11 @@ class LoggedEffects(Effects):
 
     def decide(self, rec: Recommendation, then: Callable[[], None] = lambda: None) -> Decision:
         self._serials[rec.key] = rec.value["serial_no"]
+        withheld = self._ledger.task(TASK).withheld
+        before = withheld.total()
         decision = super().decide(rec, then)
-        if decision.refused is not None:
-            self._ended.write(rec.value["serial_no"], "withheld", decision.refused.code.value)
+        if withheld.total() > before:
+            self._ended.write(rec.value["serial_no"], "withheld")
         return decision
 
     def on_step(self, report: StepReport) -> None:
