@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from typing import TypeVar
 
 from asyncua import ua
 from asyncua.common.node import Node
@@ -34,6 +38,21 @@ ASYNCUA = "2.1."
 """Version this room was written against: it overrides names that asyncua does not promise to keep."""
 
 
+HEAVY = 200
+"""References from which a Browse is done aside; some 10 ms of one core."""
+A = TypeVar("A")
+R = TypeVar("R")
+_OPERATIONS = (
+    "MaxNodesPerRead",
+    "MaxNodesPerWrite",
+    "MaxNodesPerHistoryReadData",
+    "MaxNodesPerHistoryReadEvents",
+    "MaxNodesPerMethodCall",
+    "MaxNodesPerTranslateBrowsePathsToNodeIds",
+    "MaxMonitoredItemsPerCall",
+)
+
+
 class HostedInternals(InternalServer):
     """asyncua's internal server on the hosted address space, subscriptions, methods and sessions.
 
@@ -61,6 +80,36 @@ class HostedInternals(InternalServer):
         )
         self.current_time_node = Node(self.isession, standard(ObjectIds.Server_ServerStatus_CurrentTime))
         self.server_status_node = Node(self.isession, standard(ObjectIds.Server_ServerStatus))
+
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="browse")
+
+    def references(self, nodes: Iterable[ua.NodeId]) -> int:
+        """How many references these nodes have: the measure of a Browse."""
+        found = (self.aspace.get(node) for node in nodes)
+        return sum(len(node.references) for node in found if node is not None)
+
+    async def aside(self, work: Callable[[A], R], argument: A, size: int = HEAVY) -> R:
+        """Do what takes long and changes nothing in a thread of its own, one at a time, while others are served.
+
+        What is smaller than ``HEAVY`` is done at once: it is over before a thread has begun.
+        """
+        if size < HEAVY:
+            return work(argument)
+        return await asyncio.get_running_loop().run_in_executor(self._aside, work, argument)
+
+    async def publish_limits(self) -> None:
+        """Tell clients how much they may ask for at once (Part 5, 6.3.11)."""
+        limits = dict.fromkeys(_OPERATIONS, self.limits.nodes_per_request)
+        limits["MaxNodesPerBrowse"] = self.limits.browsed_per_request
+        for name, most in limits.items():
+            node_id = getattr(ObjectIds, f"Server_ServerCapabilities_OperationLimits_{name}")
+            value = ua.DataValue(ua.Variant(most, ua.VariantType.UInt32))
+            await self.write_attribute_value(standard(node_id), value)
+
+    async def stop(self) -> None:
+        """Stop, and end the thread."""
+        await super().stop()
+        self._aside.shutdown(wait=False, cancel_futures=True)
 
     @property
     def session_count(self) -> int:

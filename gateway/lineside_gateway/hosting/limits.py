@@ -27,4 +27,5 @@ class Limits:
     """Bytes a client may leave unread before its connection is cut."""
     sessions: int = 100
     nodes_per_request: int = 1_000
+    browsed_per_request: int = 100
     subscriptions: SubscriptionLimits = field(default_factory=SubscriptionLimits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from asyncua import ua
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 OVERFLOW = 0x480
 """InfoType DataValue and the Overflow bit of a StatusCode (OPC UA Part 4, 7.39.1)."""
+AT_ONCE = 100
+"""Items created before other clients get their turn, some 10 ms."""
 _NUMBERS = (int, float)
 
 
@@ -103,8 +106,11 @@ class HostedMonitoredItems(MonitoredItemService):
         """Create what fits; past the limit of the subscription BadTooManyMonitoredItems."""
         room = max(0, self.most - len(self._monitored_items))
         asked = params.ItemsToCreate
-        params.ItemsToCreate = asked[:room]
-        results = await super().create_monitored_items(params)
+        results: list[ua.MonitoredItemCreateResult] = []
+        for start in range(0, min(room, len(asked)), AT_ONCE):
+            params.ItemsToCreate = asked[start : min(room, start + AT_ONCE)]
+            results += await super().create_monitored_items(params)
+            await asyncio.sleep(0)
         for _ in asked[room:]:
             results.append(_refused(StatusCodes.BadTooManyMonitoredItems))
         return results

@@ -65,6 +65,7 @@ class HostingServer(Server):
     async def init(self, shelf_file: Path | None = None) -> None:
         """Build the standard nodes; take certificate, policies and kinds of identity from the access."""
         await super().init(shelf_file)
+        await self.iserver.publish_limits()
         access = self._access
         tokens: list[type] = [ua.AnonymousIdentityToken] if access.anonymous else []
         policies = [P.NoSecurity] if access.anonymous else []

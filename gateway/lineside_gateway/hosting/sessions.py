@@ -16,11 +16,12 @@ from lineside_gateway.hosting.limits import Limits
 from lineside_gateway.hosting.roles import HostedUser, Rights
 
 if TYPE_CHECKING:
-    from asyncua.server.internal_server import InternalServer
-
+    from lineside_gateway.hosting.internals import HostedInternals
     from lineside_gateway.hosting.processor import HostedProcessor
 
 NONCE_BYTES = 32
+HEAVY_PATH = 10
+"""A browse path counts as so many references: its later steps look at nodes nobody knows yet."""
 _TOKEN_BYTES = 32
 _DENIED = ua.StatusCode(ua.UInt32(StatusCodes.BadUserAccessDenied))
 _WRITE_BIT = 1 << ua.AccessLevel.CurrentWrite
@@ -29,8 +30,10 @@ _WRITE_BIT = 1 << ua.AccessLevel.CurrentWrite
 class HostedSession(InternalSession):
     """One client's session. ``owner`` is the connection it is on; ``client_certificate`` the one it was made with."""
 
+    iserver: HostedInternals
+
     def __init__(
-        self, internal_server: InternalServer, *args: Any, rights: Rights, limits: Limits, **kwargs: Any
+        self, internal_server: HostedInternals, *args: Any, rights: Rights, limits: Limits, **kwargs: Any
     ) -> None:
         super().__init__(internal_server, *args, **kwargs)
         internal_server.unregister_external_session(self)
@@ -92,14 +95,18 @@ class HostedSession(InternalSession):
         return results
 
     async def browse(self, params: ua.BrowseParameters) -> list[ua.BrowseResult]:
-        """Browse within limits."""
-        self._bounded(params.NodesToBrowse)
-        return await super().browse(params)
+        """Browse within limits, aside from the loop that serves the others."""
+        self._bounded(params.NodesToBrowse, self._limits.browsed_per_request)
+        size = self.iserver.references(d.NodeId for d in params.NodesToBrowse)
+        return await self.iserver.aside(self.iserver.view_service.browse, params, size)
 
     async def translate_browsepaths_to_nodeids(self, params: list[ua.BrowsePath]) -> list[ua.BrowsePathResult]:
-        """Translate within limits."""
+        """Translate within limits, aside as well; a path without elements is none."""
         self._bounded(params)
-        return await super().translate_browsepaths_to_nodeids(params)
+        if any(not path.RelativePath.Elements for path in params):
+            raise ServiceError(StatusCodes.BadBrowseNameInvalid)
+        size = len(params) * HEAVY_PATH + self.iserver.references(path.StartingNode for path in params)
+        return await self.iserver.aside(self.iserver.view_service.translate_browsepaths_to_nodeids, params, size)
 
     async def history_read(self, params: ua.HistoryReadParameters) -> list[ua.HistoryReadResult]:
         """Read history within limits."""
@@ -191,10 +198,10 @@ class HostedSession(InternalSession):
 
     # ---- inside
 
-    def _bounded(self, asked: Sequence[object] | None) -> None:
+    def _bounded(self, asked: Sequence[object] | None, most: int | None = None) -> None:
         if not asked:
             raise ServiceError(StatusCodes.BadNothingToDo)
-        if len(asked) > self._limits.nodes_per_request:
+        if len(asked) > (most or self._limits.nodes_per_request):
             raise ServiceError(StatusCodes.BadTooManyOperations)
 
     def _is_own(self, subscription: int) -> bool:
