@@ -21,7 +21,8 @@ from lineside_gateway.guard import (
     Target,
     target,
 )
-from lineside_gateway.settings.model import Limit, Mode, WriteSettings
+from lineside_gateway.guard.effects import Acknowledgement, command_id
+from lineside_gateway.settings.model import AcknowledgeBy, Limit, Mode, WriteSettings
 from lineside_plugins.types import Kind, Recommendation
 
 END = datetime(2026, 1, 5, 7, 0, tzinfo=UTC)
@@ -261,6 +262,44 @@ def test_template_keeps_the_data_type_and_fills_text() -> None:
     made = guard(rule, targets=(target("A1", "SpeedOverride", "Double", (0.0, 2.0)), Target("A1", "Note", "String")))
     written = {w.tag: w.value for w in made.decide(advice(), SOON).writes if isinstance(w, TagWrite)}
     assert written == {"SpeedOverride": 1.0, "Note": "reject A1-0001234 {not.looked.up}"}
+
+
+COMMAND = WriteSettings(
+    set={"CmdValue": "{speed}", "CmdValidUntil": "{valid_until}", "CmdId": "{command_id}"},
+    acknowledge="CmdAck",
+    acknowledge_by=AcknowledgeBy.COMMAND_ID,
+)
+
+
+def test_a_command_carries_its_id_and_stands_until_it_is_echoed() -> None:
+    """Value, validity and id go out in order; the next command to the same tags waits for the first one's echo."""
+    made = guard(
+        COMMAND,
+        targets=(
+            target("A1", "CmdValue", "Double", (0.0, 2.0)),
+            target("A1", "CmdValidUntil", "DateTime"),
+            target("A1", "CmdId", "UInt32", None, Limit(low=1, high=2**31)),
+        ),
+    )
+    first = made.decide(advice("a"), SOON)
+    number = command_id("a")
+    assert [w.value for w in first.writes if isinstance(w, TagWrite)] == [
+        1.0,
+        (END + timedelta(seconds=50)).isoformat(),
+        number,
+    ]
+    assert first.effects[0].acknowledge == Acknowledgement("A1", "CmdAck", number)
+    assert made.decide(advice("b"), SOON).reason is Refusal.STANDING
+    made.settle(first)
+    assert made.decide(advice("b"), SOON).allowed
+    assert 0 < command_id("b") != number
+
+
+def test_a_command_id_needs_a_tag_and_an_echo() -> None:
+    """Without a tag that carries the id, or without the tag that echoes it, the settings say so."""
+    for wrong in ({"acknowledge": None}, {"set": {"CmdValue": "{speed}"}}):
+        with pytest.raises(ValueError, match="acknowledge_by command_id needs"):
+            WriteSettings.model_validate(COMMAND.model_dump() | wrong)
 
 
 def orders_guard(now: dict[str, JobOrderNow]) -> Guard:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,9 @@ TAGS = {
     "MaintenanceRequest": ua.Variant(False, ua.VariantType.Boolean),
     "MaintenanceTaken": ua.Variant(0, ua.VariantType.UInt32),
     "SpeedOverride": ua.Variant(1.0, ua.VariantType.Double),
+    "CmdValue": ua.Variant(1.0, ua.VariantType.Double),
+    "CmdId": ua.Variant(0, ua.VariantType.UInt32),
+    "CmdAck": ua.Variant(0, ua.VariantType.UInt32),
     "ReadOnly": ua.Variant(1.0, ua.VariantType.Double),
 }
 SPEED_MAX = 1.15
@@ -52,6 +55,9 @@ class Plc:
                     self.taken.append(serial)
                     await self._count("RejectsTaken")
                 await self.nodes["RejectFlag"].write_value(False)
+            command = await self.nodes["CmdId"].read_value()
+            if command != await self.nodes["CmdAck"].read_value() and command % 2 == 0:  # odd ones it ignores
+                await self.nodes["CmdAck"].write_value(ua.Variant(command, ua.VariantType.UInt32))
             if await self.nodes["SpeedOverride"].read_value() > SPEED_MAX:
                 await self.nodes["SpeedOverride"].write_value(SPEED_MAX)
 
@@ -146,7 +152,7 @@ async def plc() -> AsyncIterator[Plc]:
     nodes = {}
     for tag, start in TAGS.items():
         nodes[tag] = await machine.add_variable(f"ns={index};s=A1.{tag}", f"{index}:{tag}", start)
-        if tag not in {"ReadOnly", "RejectsTaken", "MaintenanceTaken"}:
+        if tag not in {"ReadOnly", "RejectsTaken", "MaintenanceTaken", "CmdAck"}:
             await nodes[tag].set_writable()
     async with server:
         made = Plc(server, nodes)
@@ -172,7 +178,7 @@ async def bench(plc: Plc) -> AsyncIterator[Bench]:
                 made.write_back.on_tag(equipment, tag, value)
 
         subscription = await client.create_subscription(20, Tags())
-        watched = ("RejectsTaken", "MaintenanceTaken", "MaintenanceRequest", "RejectFlag")
+        watched = ("CmdAck", "RejectsTaken", "MaintenanceTaken", "MaintenanceRequest", "RejectFlag")
         await subscription.subscribe_data_change([plc.nodes[t] for t in watched], queuesize=100)
         await asyncio.sleep(0.1)
         yield made
@@ -227,6 +233,28 @@ async def test_standing_request_is_acted_on_later(bench: Bench) -> None:
     await bench.plc.service()
     await bench.until("m", Step.ACTED_ON)
     assert bench.settled == ["m"]
+
+
+async def test_command_is_acknowledged_by_its_own_id(bench: Bench) -> None:
+    """The PLC echoes the id of the command it has taken; another id, or its own of before, answers nothing."""
+
+    def command(key: str, number: int) -> Decision:
+        writes = (TagWrite("A1", "CmdValue", 1.1), TagWrite("A1", "CmdId", number))
+        made = decision(key, *writes)
+        return replace(made, effects=(Effect(writes, Acknowledgement("A1", "CmdAck", number)),))
+
+    bench.write_back.on_tag("A1", "CmdAck", 41)
+    await bench.write_back.execute(command("even", 42))
+    await bench.until("even", Step.ACTED_ON)
+    assert bench.told("even") == ["written", "read_back", "acted_on"]
+    bench.write_back.on_tag("A1", "CmdAck", 42)
+    waiting = asyncio.create_task(bench.write_back.execute(command("odd", 43)))
+    await asyncio.sleep(0.3)
+    bench.write_back.on_tag("A1", "CmdAck", 44)
+    assert bench.write_back.waiting == 1
+    bench.write_back.tick(NOW + timedelta(hours=5))
+    assert bench.told("odd")[-1] == "expired: unanswered"
+    await waiting
 
 
 async def test_request_the_plc_turns_down_is_given_up(bench: Bench) -> None:

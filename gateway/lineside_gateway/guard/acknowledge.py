@@ -37,7 +37,10 @@ class Request:
         if self.answered.is_set():
             return True
         known = _counter(count)
-        return None if known is None or self.answered_at is None else known >= self.answered_at
+        if known is None or self.answered_at is None:
+            return None
+        echoed = self.effect.acknowledge is not None and self.effect.acknowledge.command_id is not None
+        return known == self.answered_at if echoed else known >= self.answered_at
 
 
 class Requests:
@@ -52,8 +55,12 @@ class Requests:
         self._counters: dict[Acknowledgement, int] = {}
 
     def knows(self, counter: Acknowledgement) -> bool:
-        """Whether the counter has been read."""
-        return counter in self._counters or _counter(self._latest(counter.equipment_id, counter.tag)) is not None
+        """Whether a request can wait for it already: a counter has been read, and an echoed id needs no reading."""
+        return (
+            counter.command_id is not None
+            or counter in self._counters
+            or _counter(self._latest(counter.equipment_id, counter.tag)) is not None
+        )
 
     def note(self, counter: Acknowledgement, value: object) -> None:
         """Take what a counter reads before the first request that waits for it."""
@@ -70,6 +77,10 @@ class Requests:
             return None
         request = Request(effect, answer_by, need=1 if isinstance(effect.writes[0], TagWrite) else len(effect.writes))
         waiting = self._open.setdefault(effect.acknowledge, deque())
+        if effect.acknowledge.command_id is not None:
+            request.need, request.answered_at = 1, effect.acknowledge.command_id
+            waiting.append(request)
+            return request
         self.note(effect.acknowledge, self._latest(effect.acknowledge.equipment_id, effect.acknowledge.tag))
         if answered_at is not None:
             self._counters.setdefault(effect.acknowledge, answered_at - request.need)
@@ -106,10 +117,11 @@ class Requests:
         counter, count = Acknowledgement(equipment_id, tag), _counter(value)
         if count is None:
             return []
+        done = self._echoed(Acknowledgement(equipment_id, tag, count))
         before = self._counters.get(counter)
         self._counters[counter] = count
         # A counter that is lower than before belongs to a PLC that has restarted: it starts over and answers nothing.
-        return self._credit(counter, max(0, count - before) if before is not None else 0)
+        return done + self._credit(counter, max(0, count - before) if before is not None else 0)
 
     def overdue(self, now: datetime) -> list[Request]:
         """Requests whose bound has passed, or whose flag the plant let fall a while ago; they are not waited for."""
@@ -121,6 +133,8 @@ class Requests:
                 if now > request.answer_by or (request.give_up is not None and now > request.give_up):
                     waiting.remove(request)
                     gone.append(request)
+        # A counter is waited for again and again, a command's id once.
+        self._open = {answer: left for answer, left in self._open.items() if left or answer.command_id is None}
         return gone
 
     def __len__(self) -> int:
@@ -136,6 +150,13 @@ class Requests:
             if waiting[0].need == 0:
                 done.append(waiting.popleft())
                 done[-1].answered.set()
+        return done
+
+    def _echoed(self, answer: Acknowledgement) -> list[Request]:
+        done = list(self._open.pop(answer, ()))
+        for request in done:
+            request.need = 0
+            request.answered.set()
         return done
 
     def _note_fall(self, equipment_id: str, tag: str, value: object) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lineside_gateway.settings.model import WriteSettings
-from lineside_plugins.types import OutputValue, Scalar
+from lineside_gateway.settings.model import AcknowledgeBy, WriteSettings
+from lineside_plugins.types import OutputValue, Recommendation, Scalar
 
 _PLACE = re.compile(r"\{(\w+)\}")
+COMMAND_IDS = 2**31  # fits Int32, UInt32 and what IEC 61131-3 calls DINT
 PRIORITY_MAX = 32767  # ISA95JobOrderDataType.Priority is an Int16 (OPC 10031-4, 6.3)
 
 
@@ -41,10 +43,11 @@ Write: TypeAlias = TagWrite | JobOrderUpdate
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The counter tag by which the plant says that it has acted."""
+    """The tag by which the plant says that it has acted: a counter that rises, or one that takes the command's id."""
 
     equipment_id: str
     tag: str
+    command_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +67,41 @@ class JobOrderNow:
     equipment_id: str | None
 
 
-def plan(
-    rule: WriteSettings,
-    equipment_id: str,
-    value: Mapping[str, OutputValue],
-    orders: Mapping[str, JobOrderNow],
-    job_control: str,
-) -> Effect:
+def command_id(key: str) -> int:
+    """The number by which a PLC tells one command from the next: 1 to 2^31 - 1, the same for the same key."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % (COMMAND_IDS - 1) + 1
+
+
+def plan(rule: WriteSettings, rec: Recommendation, orders: Mapping[str, JobOrderNow], job_control: str) -> Effect:
     """The writes of one rule; job orders that already stand as advised, or have left the MES's list, are left out.
 
-    ``job_control`` is the equipment_id under which the job order receiver's own tags are read.
+    ``job_control`` is the equipment_id under which the job order receiver's own tags are read. Beside the outputs a
+    template may name command_id, key, window_end, valid_until and confidence.
 
     Raises:
         PlanError: The recommendation has no such output, or a record is not a job order.
     """
+    tag = rule.acknowledge
     if rule.update_job_orders is not None:
-        updates = _updates(rule.update_job_orders, value)
+        updates = _updates(rule.update_job_orders, rec.value)
         writes: tuple[Write, ...] = tuple(
             u
             for u in updates
             if u.job_order_id in orders and orders[u.job_order_id] != JobOrderNow(u.priority, u.equipment_id)
         )
-        answer = Acknowledgement(job_control, rule.acknowledge) if rule.acknowledge else None
-    else:
-        writes = tuple(TagWrite(equipment_id, tag, fill(template, value)) for tag, template in rule.set.items())
-        answer = Acknowledgement(equipment_id, rule.acknowledge) if rule.acknowledge else None
-    return Effect(writes, answer, rule.read_back)
+        return Effect(writes, Acknowledgement(job_control, tag) if tag else None, rule.read_back)
+    number = command_id(rec.key)
+    value: dict[str, OutputValue] = {
+        "command_id": number,
+        "key": rec.key,
+        "window_end": rec.window_end.isoformat(),
+        "valid_until": rec.valid_until.isoformat(),
+        "confidence": rec.confidence,
+        **rec.value,
+    }
+    writes = tuple(TagWrite(rec.equipment_id, name, fill(template, value)) for name, template in rule.set.items())
+    echo = number if rule.acknowledge_by is AcknowledgeBy.COMMAND_ID else None
+    return Effect(writes, Acknowledgement(rec.equipment_id, tag, echo) if tag else None, rule.read_back)
 
 
 def fill(template: Scalar, value: Mapping[str, OutputValue]) -> Scalar:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 
 from lineside_gateway.guard.refusal import Refusal, Refused
 from lineside_gateway.settings.model import Limit
@@ -57,10 +58,11 @@ def target(
 
 def check(to: Target, value: Scalar, current: Scalar) -> Refused | None:
     """None where ``value`` may be written to ``to``; ``current`` is what the node holds, None where not known."""
-    if to.data_type == "Boolean":
-        return None if isinstance(value, bool) else _wrong_type(to, value)
     if to.data_type == "String":
         return _text(to, value)
+    if to.data_type in {"Boolean", "DateTime"}:
+        fits = isinstance(value, bool) if to.data_type == "Boolean" else instant(value) is not None
+        return None if fits else _wrong_type(to, value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _wrong_type(to, value)
     if to.data_type in INTEGERS:
@@ -70,6 +72,17 @@ def check(to: Target, value: Scalar, current: Scalar) -> Refused | None:
     elif to.data_type not in REALS or not math.isfinite(value):
         return _wrong_type(to, value)
     return _range(to, value) or _step(to, value, current)
+
+
+def instant(value: Scalar) -> datetime | None:
+    """The time that ISO 8601 text with a zone names, None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None
 
 
 def _text(to: Target, value: Scalar) -> Refused | None:

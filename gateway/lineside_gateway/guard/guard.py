@@ -143,7 +143,7 @@ class Guard:
     def settle(self, decision: Decision) -> None:
         """The plant has answered, or will not: the same request may be made again."""
         for effect in decision.effects:
-            self._memory.standing.pop(effect.writes, None)
+            self._memory.standing.pop(_request(effect), None)
 
     def _judge(self, rec: Recommendation, now: datetime, *, accepted: bool = False) -> Decision:
         answer = Decision(False, rec.task, rec.equipment_id, rec.key)
@@ -186,7 +186,7 @@ class Guard:
     def _plan(self, rec: Recommendation, policy: Policy) -> list[tuple[int, Effect]]:
         """Effects with something to write, each with the number of its rule."""
         orders = self._orders() if any(rule.update_job_orders for rule in policy.write) else {}
-        effects = [plan(rule, rec.equipment_id, rec.value, orders, policy.job_control) for rule in policy.write]
+        effects = [plan(rule, rec, orders, policy.job_control) for rule in policy.write]
         return [(i, e) for i, e in enumerate(effects) if e.writes]
 
     def _envelope(self, planned: list[tuple[int, Effect]], policy: Policy) -> Refused | None:
@@ -216,7 +216,7 @@ class Guard:
         self, rec: Recommendation, planned: list[tuple[int, Effect]], policy: Policy, now: datetime
     ) -> Refused | None:
         for i, effect in planned:
-            until = self._memory.standing.get(effect.writes)
+            until = self._memory.standing.get(_request(effect))
             if until is not None and now <= until:
                 return Refused(Refusal.STANDING, "the same request was made and is not answered yet")
             rate = policy.write[i].rate_per_min
@@ -235,12 +235,19 @@ class Guard:
         for i, effect in zip(decision.rules, decision.effects, strict=True):
             memory.recent.setdefault((decision.task, decision.equipment_id, i), deque(maxlen=RATE_MOST)).append(now)
             if effect.acknowledge is not None:
-                memory.standing[effect.writes] = until
+                memory.standing[_request(effect)] = until
 
     def _note_key(self, key: str) -> None:
         self._memory.keys[key] = None
         if len(self._memory.keys) > KEYS_REMEMBERED:
             self._memory.keys.popitem(last=False)
+
+
+def _request(effect: Effect) -> tuple[Write, ...]:
+    """What makes two effects the same request: their writes; for commands with an id the tags they go to."""
+    if effect.acknowledge is None or effect.acknowledge.command_id is None:
+        return effect.writes
+    return tuple(replace(w, value=None) if isinstance(w, TagWrite) else w for w in effect.writes)
 
 
 def worth(rec: Recommendation, policy: Policy, now: datetime) -> Refused | None:

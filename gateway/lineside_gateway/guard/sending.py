@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lineside_gateway.guard.effects import JobOrderUpdate, TagWrite, Write
+from lineside_gateway.guard.envelope import instant
 from lineside_gateway.guard.refusal import Refusal, Refused
 from lineside_gateway.guard.steps import Fate, PlantWriter, WriteOutcome, taken
 from lineside_plugins.types import Scalar
@@ -101,4 +102,7 @@ def same(write: TagWrite | JobOrderUpdate, held: Scalar) -> bool:
     wanted = write.value
     if isinstance(wanted, float) and isinstance(held, int | float) and not isinstance(held, bool):
         return math.isclose(held, wanted, rel_tol=REAL_TOLERANCE)
+    at = instant(wanted)
+    if at is not None:
+        return instant(held) == at
     return type(held) is type(wanted) and held == wanted

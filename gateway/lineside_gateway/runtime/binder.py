@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from lineside_gateway.guard.effects import COMMAND_IDS
 from lineside_gateway.guard.envelope import target
 from lineside_gateway.guard.guard import Guard
 from lineside_gateway.ingest import Windower
@@ -11,8 +12,11 @@ from lineside_gateway.opcua.delivery import Equipment
 from lineside_gateway.publish import HostedTask
 from lineside_gateway.runtime.policies import policy
 from lineside_gateway.runtime.tasks import BoundTask
-from lineside_gateway.settings import Settings
+from lineside_gateway.settings import Limit, Settings
+from lineside_gateway.settings.model import COMMAND_ID
 from lineside_plugins.contract import Scope
+
+_ANY_ID = Limit(low=1, high=COMMAND_IDS - 1)  # a command's number is no quantity: any of them is as good
 
 
 class Binder:
@@ -53,7 +57,7 @@ class Binder:
                 for tag in rule.set:
                     node = machine.tags.get(tag)
                     if node is not None and node.writable and node.data_type is not None:
-                        limit = rule.limits.get(tag)
+                        limit = rule.limits.get(tag) or (_ANY_ID if rule.set[tag] == COMMAND_ID else None)
                         self._guard.allow(target(machine.id, tag, node.data_type.name, node.eu_range, limit))
 
     def _nodes(self, task: BoundTask, equipment: Sequence[Equipment]) -> list[HostedTask]:

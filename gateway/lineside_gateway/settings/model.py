@@ -102,11 +102,23 @@ class Limit(Section):
         return self
 
 
+COMMAND_ID = "{command_id}"
+
+
+class AcknowledgeBy(StrEnum):
+    """How the acknowledge tag says that the plant has acted."""
+
+    COUNT = "count"
+    COMMAND_ID = "command_id"
+
+
 class WriteSettings(Section):
     """One effect on the plant: tags to set in order, or job orders to update. Only these nodes are ever written."""
 
     set: dict[str, Scalar] = Field(
-        default_factory=dict, description="Tag -> value or '{output field}', written in this order on the equipment."
+        default_factory=dict,
+        description="Tag -> value or '{output field}', written in this order on the equipment. Besides outputs: "
+        "{command_id}, {key}, {window_end}, {valid_until}, {confidence}.",
     )
     update_job_orders: str | None = Field(
         default=None, description="Output field that holds the job-order records to send to the MES."
@@ -114,6 +126,11 @@ class WriteSettings(Section):
     acknowledge: str | None = Field(
         default=None,
         description="Counter tag that rises when the plant has acted: of the equipment or the job order receiver.",
+    )
+    acknowledge_by: AcknowledgeBy = Field(
+        default=AcknowledgeBy.COUNT,
+        description="count: the acknowledge tag rises by one; command_id: it takes the id that set writes as "
+        "'{command_id}'.",
     )
     limits: dict[str, Limit] = Field(default_factory=dict, description="Tag -> bounds of the values written.")
     rate_per_min: float = Field(
@@ -128,6 +145,10 @@ class WriteSettings(Section):
     def _one_effect(self) -> WriteSettings:
         if bool(self.set) == (self.update_job_orders is not None):
             raise ValueError("give exactly one of set and update_job_orders")
+        if self.acknowledge_by is AcknowledgeBy.COMMAND_ID and (
+            self.acknowledge is None or COMMAND_ID not in self.set.values()
+        ):
+            raise ValueError(f"acknowledge_by command_id needs acknowledge, and a tag in set that is '{COMMAND_ID}'")
         stray = sorted(set(self.limits) - set(self.set))
         if stray:
             raise ValueError(f"limits name {', '.join(stray)}, which set does not write")

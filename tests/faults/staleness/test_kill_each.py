@@ -61,7 +61,7 @@ class Line:
         self.broker.start()
 
     def start_worker(self, *more: str) -> None:
-        serve = ["serve", "--tasks", "maintenance,reject", "--device", "cpu", "--die-with-parent", *more]
+        serve = ["serve", "--tasks", "maintenance,reject,compensation", "--device", "cpu", "--die-with-parent", *more]
         command = [sys.executable, "-m", "lineside_workers", *serve]
         with (self.folder / "worker.log").open("ab") as log:
             self.worker = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)

@@ -48,6 +48,7 @@ class ConditionDesk:
     answers: Answers
     keep: Callable[[HostedCondition, HostedEvent], None] = lambda _condition, _event: None
     conditions: dict[ua.NodeId, HostedCondition] = field(default_factory=dict)
+    _by_task: dict[tuple[str, str], HostedCondition] = field(default_factory=dict)
 
     async def host(self, nodes: RecommendationNodes, node: ua.NodeId, source: ua.NodeId, root: ua.NodeId) -> None:
         """Make the recommendation object ``node`` below equipment ``source`` a condition of that equipment."""
@@ -62,12 +63,12 @@ class ConditionDesk:
         await self.builder.refer(source, ObjectIds.HasCondition, node)
         emitters = (source, root, standard(ObjectIds.Server))
         made = HostedCondition(Condition(hosted.task), place, nodes, emitters, own_nodes)
-        self.conditions[node] = made
+        self.conditions[node] = self._by_task[hosted.task, hosted.equipment_id] = made
         await self._write(made, self._fields(made))
 
     async def follow(self, nodes: RecommendationNodes) -> None:
         """Raise an event where what ``nodes`` show has changed in a way that people are told."""
-        found = next((c for c in self.conditions.values() if c.nodes is nodes), None)
+        found = self._by_task.get((nodes.hosted.task, nodes.hosted.equipment_id))
         rec = nodes.shown
         if found is None or rec is None:
             return
