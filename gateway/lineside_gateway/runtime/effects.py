@@ -22,6 +22,8 @@ from lineside_plugins.types import Recommendation
 
 logger = logging.getLogger(__name__)
 
+CANCEL_AGAIN_S = 1.0
+
 _EFFECTS = {Step.WRITTEN: Effect.WRITTEN, Step.READ_BACK: Effect.READ_BACK, Step.ACTED_ON: Effect.ACTED_ON}
 _STATES = {
     Step.WRITTEN: State.WRITTEN,
@@ -74,9 +76,11 @@ class Effects:
 
     async def cancel(self) -> None:
         """Stop where it stands; what was begun is resumed by the next run."""
-        for task in tuple(self._running):
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        while running := {task for task in self._running if not task.done()}:
+            for task in running:
+                task.cancel()
+            # Python 3.11's wait_for, which the client side uses, may swallow a cancellation: ask again.
+            await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
 
     def accept(self, rec: Recommendation, comment: str) -> str:
         """An operator's yes: in mode confirm it is written, through the guard; a sentence where it comes to nothing."""

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from lineside_gateway.errors import LinesideError
 from lineside_gateway.runtime.gateway import Gateway
 
+CANCEL_AGAIN_S = 30.0
+
 
 async def run_until(gateway: Gateway, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
     """Run the gateway until ``stop`` is set, then end it in order."""
@@ -22,9 +24,11 @@ async def run_until(gateway: Gateway, stop: asyncio.Event, ready: Callable[[], N
         except BaseExceptionGroup as group:
             raise the_error(group) from group
         return
-    running.cancel()
+    while not running.done():  # Python 3.11's wait_for, which asyncua uses, may swallow a cancellation: ask again
+        running.cancel()
+        await asyncio.wait({running}, timeout=CANCEL_AGAIN_S)
     with contextlib.suppress(asyncio.CancelledError):
-        await running
+        running.result()
 
 
 def the_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

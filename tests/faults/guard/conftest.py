@@ -248,9 +248,9 @@ class Gate:
     async def stop(self) -> None:
         """End as a process ends that is killed: nothing is finished."""
         await self.effects.cancel()
-        self._running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._running
+        while not self._running.done():  # Python 3.11's wait_for may swallow one cancellation
+            self._running.cancel()
+            await asyncio.wait({self._running}, timeout=1.0)
         self.journal.close()
 
 

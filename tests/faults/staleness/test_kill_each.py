@@ -82,7 +82,7 @@ class Line:
 
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[Line]:
-    command = [sys.executable, "-m", "lineside_plant", "serve", "--port", "0", "--speed", "10", "--start-h", "3",
+    command = [sys.executable, "-m", "lineside_plant", "serve", "--port", "0", "--speed", "10", "--start-h", "60",
                "--die-with-parent"]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as plant:
         assert plant.stdout is not None
