@@ -26,7 +26,7 @@ def run(setting: Setting) -> list[Row]:
     forest: list[NDArray[np.float64]] = []
     boosted: list[NDArray[np.float64]] = []
     for seed in range(setting.seeds):
-        trees = 100 if setting.quick else 200
+        trees = 50 if setting.quick else 100
         model = RandomForestClassifier(trees, max_features=0.5, random_state=seed)
         forest.append(_out_of_fold(model, rows, data.failed, seed))
         boosted.append(_out_of_fold(HistGradientBoostingClassifier(random_state=seed), data.values, data.failed, seed))

@@ -90,6 +90,12 @@ def over_seeds(units: Sequence[str] | NDArray[np.str_], statistics: Sequence[Sta
     return Estimate(value, low, high, len(statistics))
 
 
+def mean_of(values: NDArray[np.generic]) -> Statistic:
+    """The mean of ``values`` (R,) over the rows drawn."""
+    numbers = np.asarray(values, dtype=np.float64)
+    return lambda rows: float(numbers[rows].mean())
+
+
 def print_table(rows: Iterable[Row], say: Say) -> None:
     """The table for people, then one line of JSON for programs."""
     listed = list(rows)

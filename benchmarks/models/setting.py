@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +18,28 @@ from benchmarks.models.row import Say
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """``seeds`` runs per figure; ``quick`` asks for fewer trees, epochs and draws; ``cache`` holds feature tables."""
+    """``seeds`` runs per figure, fewer trees and rows if ``quick``; ``cache`` holds feature tables and fitted models.
+
+    ``validate`` scores validation units in place of test sets: the way to choose settings without opening a test.
+    """
 
     data: Path
     cache: Path
     seeds: int
     quick: bool
+    validate: bool
     say: Say
 
     def cached(
-        self, name: str, code: ModuleType, build: Callable[[], dict[str, NDArray[np.generic]]]
-    ) -> dict[str, NDArray[np.generic]]:
-        """Arrays of ``build``, kept on disk until the source of ``code``, which makes them, changes."""
-        digest = hashlib.sha256(inspect.getsource(code).encode()).hexdigest()[:12]
+        self, name: str, code: Sequence[ModuleType], build: Callable[[], dict[str, NDArray[Any]]]
+    ) -> dict[str, NDArray[Any]]:
+        """Arrays of ``build``, kept on disk until the source of a module of ``code``, which make them, changes."""
+        digest = hashlib.sha256("".join(inspect.getsource(module) for module in code).encode()).hexdigest()[:12]
         path = self.cache / f"{name}-{digest}.npz"
         if path.is_file():
             with np.load(path) as stored:
                 return dict(stored)
-        self.say(f"{name}: building features")
+        self.say(f"{name}: building")
         arrays = build()
         self.cache.mkdir(parents=True, exist_ok=True)
         scratch = path.with_suffix(".part.npz")

@@ -40,13 +40,17 @@ class Mlp(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast a network learns; training stops after ``patience`` epochs without a better loss."""
+    """How long and how fast a network learns; training stops after ``patience`` epochs without a better loss.
+
+    ``noise`` standard deviations of Gaussian noise are added to the input, anew for each batch.
+    """
 
     epochs: int = 40
     batch: int = 1024
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     patience: int = 8
+    noise: float = 0.0
 
 
 Loss = Callable[[Tensor, Sequence[Tensor]], Tensor]
@@ -74,7 +78,10 @@ def train(
     for _ in range(plan.epochs):
         model.train()
         for rows in torch.split(torch.randperm(len(data[0]), generator=generator), plan.batch):
-            value = loss(model(data[0][rows]), [t[rows] for t in data[1:]])
+            given = data[0][rows]
+            if plan.noise:
+                given = given + plan.noise * torch.randn(given.shape, generator=generator)
+            value = loss(model(given), [t[rows] for t in data[1:]])
             optimiser.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)

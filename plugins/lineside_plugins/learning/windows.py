@@ -73,6 +73,14 @@ def rolling_line(values: Floats, width: int) -> tuple[Floats, Floats]:
     return slope, np.sqrt(left / n)
 
 
+def lagged(values: Floats, lag: int) -> Floats:
+    """``values`` (T, C) as they were ``lag`` rows before; NaN where there was none yet."""
+    out = np.full_like(values, np.nan)
+    if lag < len(values):
+        out[lag:] = values[: len(values) - lag]
+    return out
+
+
 def decaying_mean(values: Floats, span: float) -> Floats:
     """Exponentially weighted mean (T, C); ``span`` rows as in pandas (alpha = 2 / (span + 1)), start corrected."""
     keep = 1.0 - 2.0 / (span + 1.0)

@@ -1,0 +1,210 @@
+"""C-MAPSS: remaining life at RUL cap 125 without a cycle count, its 90 % interval, and the alarm it gives.
+
+FD001 and FD002 are scored on the official test engines, opened once per seed; FD003 and FD004 on engines held out of
+training (a fifth per seed, so five seeds score every engine once), each cut at twelve random moments of its life.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.models import engines
+from benchmarks.models.engines import Fleet, Split
+from benchmarks.models.row import Row, Statistic, over_seeds
+from benchmarks.models.setting import Setting
+from lineside_plugins.learning import metrics
+from lineside_plugins.learning.blend import Blend
+from lineside_plugins.learning.trees import TreeEnsemble
+from lineside_workers.learning import calibration, heads
+from lineside_workers.learning.calibration import Bounds
+from lineside_workers.learning.datasets import cmapss
+from lineside_workers.learning.heads import BlendRecipe, fit_blend, fit_trees
+
+GOALS = {"FD001": 11.3, "FD002": 12.0, "FD003": 11.0, "FD004": 12.8}
+ANCHORS = {"FD001": 12.56, "FD002": 22.73, "FD003": 12.10, "FD004": 22.66}
+SOURCE = "Ellefsen et al. (2019), RBM and LSTM, official test set"
+COVERAGE = 0.9
+HORIZON = 30.0  # cycles; the alarm asks for maintenance within so many
+NUISANCE = 2 * HORIZON  # an alarm with more life left than this was of no use
+WARNING = 10.0  # cycles that maintenance needs to be planned
+STREAK = 3  # forecasts in a row below the horizon before the alarm is raised
+RECIPE = BlendRecipe(bounds=(0.0, cmapss.CAP), iterations=300, tree_rows=50_000)
+TAILS = BlendRecipe(bounds=(0.0, cmapss.CAP), iterations=120, leaves=8, tree_rows=30_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """One seed's model and the fifth and ninety-fifth percentile trees behind its intervals."""
+
+    blend: Blend
+    low: TreeEnsemble
+    high: TreeEnsemble
+
+    @property
+    def size(self) -> int:
+        """Bytes of all weights as stored."""
+        tensors = [*self.blend.to_tensors().values(), *self.low.to_tensors().values(), *self.high.to_tensors().values()]
+        return sum(t.nbytes for t in tensors)
+
+    def bounds(self, rows: NDArray[np.float32], point: NDArray[np.float64]) -> Bounds:
+        """Quantiles before calibration; the ``point`` forecast (R,) always lies between them."""
+        return Bounds(np.minimum(self.low.margin(rows), point), np.maximum(self.high.margin(rows), point))
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What one seed said about one subset: point rows, interval rows and one alarm per life."""
+
+    unit: NDArray[np.str_]
+    target: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    trees: NDArray[np.float64] | None
+    covered: NDArray[np.bool_]
+    covered_unit: NDArray[np.str_]
+    width: float
+    constant_width: float
+
+
+def run(setting: Setting) -> list[Row]:
+    """RMSE, coverage and width per subset, alarms over all held-out lives, size of a model."""
+    fleet, tested = engines.load(setting)
+    scored: dict[str, list[Scored]] = {subset: [] for subset in cmapss.SUBSETS}
+    lives: list[tuple[NDArray[np.str_], NDArray[np.float64]]] = []
+    sizes = []
+    for seed in range(setting.seeds):
+        held_out = tuple(s for s in cmapss.SUBSETS if setting.validate or s not in tested.subset)
+        split = engines.split(fleet, seed, held_out=held_out)
+        model = fitted(setting, fleet, split, seed)
+        sizes.append(model.size)
+        for subset in cmapss.SUBSETS:
+            scored[subset].append(_score(fleet, tested, split, model, subset, seed))
+            setting.say(f"cmapss: seed {seed} {subset} RMSE {_rmse(scored[subset][-1]):.2f}")
+        lives.append(_warnings(fleet, np.concatenate([split.held_out, split.calibration]), model.blend))
+    rows = [row for subset in cmapss.SUBSETS for row in _rows(subset, scored[subset])]
+    return [*rows, *_alarm_rows(lives), _size_row(sizes)]
+
+
+def fitted(setting: Setting, fleet: Fleet, split: Split, seed: int) -> Fitted:
+    """One pooled model on the engines to fit; networks keep their best epoch on the calibration engines.
+
+    Kept beside the feature tables, because size and reasons are measured on the same model.
+    """
+    marks = f"{'validate' if setting.validate else 'test'}{'-quick' if setting.quick else ''}"
+
+    def build() -> dict[str, NDArray[Any]]:
+        table = fleet.table(fleet.of(split.fit, every=6 if setting.quick else 1, first=10))
+        validation = fleet.table(fleet.of(split.calibration, every=4))
+        blend = fit_blend(table, validation, RECIPE, seed)
+        low, high = (fit_trees(table, TAILS, seed, quantile) for quantile in (0.05, 0.95))
+        return blend.to_tensors() | low.to_tensors("low.") | high.to_tensors("high.")
+
+    stored = setting.cached(f"cmapss-model-{seed}-{marks}", [heads, engines, sys.modules[__name__]], build)
+    blend = Blend.from_tensors(stored, RECIPE.hidden, "cpu")
+    return Fitted(blend, *(TreeEnsemble.from_tensors(stored, prefix) for prefix in ("low.", "high.")))
+
+
+def _score(fleet: Fleet, tested: Fleet, split: Split, model: Fitted, subset: str, seed: int) -> Scored:
+    own = split.held_out[fleet.subset[split.held_out] == subset]
+    if len(own):
+        source, point = fleet, engines.moments(fleet, own, seed)
+        wide = fleet.of(own, every=3)
+    else:
+        source, point = tested, tested.last()[tested.subset == subset]
+        wide = tested.of(np.flatnonzero(tested.subset == subset), every=3)
+    margin, constant = _margins(fleet, split, model, subset)
+    target, centre = source.capped[wide], model.blend(source.rows[wide])
+    bounds = model.bounds(source.rows[wide], centre).widened(np.full(len(wide), margin), *RECIPE.bounds)
+    band = Bounds(centre, centre).widened(np.full(len(wide), constant), *RECIPE.bounds)
+    return Scored(
+        unit=source.names[source.engine[point]],
+        target=source.capped[point],
+        predicted=model.blend(source.rows[point]),
+        trees=_trees_alone(fleet, split, subset, source.rows[point]) if seed == 0 else None,
+        covered=bounds.covers(target),
+        covered_unit=source.names[source.engine[wide]],
+        width=bounds.width,
+        constant_width=band.width,
+    )
+
+
+def _margins(fleet: Fleet, split: Split, model: Fitted, subset: str) -> tuple[float, float]:
+    """The margin of the quantile trees and that of a constant band, from calibration engines of ``subset``."""
+    rows = fleet.of(split.calibration[fleet.subset[split.calibration] == subset], every=3)
+    target, group, unit = fleet.capped[rows], fleet.subset[fleet.engine[rows]], fleet.engine[rows]
+    centre = model.blend(fleet.rows[rows])
+    found = [
+        calibration.margins(b, target, group, unit, COVERAGE)[subset]
+        for b in (model.bounds(fleet.rows[rows], centre), Bounds(centre, centre))
+    ]
+    return found[0], found[1]
+
+
+def _trees_alone(fleet: Fleet, split: Split, subset: str, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The tree baseline: boosting on the engines of one subset only."""
+    own = split.fit[fleet.subset[split.fit] == subset]
+    trees = fit_trees(fleet.table(fleet.of(own, first=10)), RECIPE, 0)
+    return np.asarray(np.clip(trees.margin(rows), *RECIPE.bounds))
+
+
+def _warnings(fleet: Fleet, held_out: NDArray[np.intp], blend: Blend) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
+    """Cycles left when the alarm was raised on each engine that training did not see; -1 where it never was."""
+    rows = fleet.of(held_out, first=0)
+    below = blend(fleet.rows[rows]) <= HORIZON
+    found = []
+    for engine in held_out:
+        mine = fleet.engine[rows] == engine
+        streak = np.convolve(below[mine], np.ones(STREAK), "valid") >= STREAK
+        at = np.flatnonzero(streak)
+        found.append(float(fleet.life[rows][mine][at[0] + STREAK - 1]) if len(at) else -1.0)
+    return fleet.names[held_out], np.asarray(found)
+
+
+def _rmse(scored: Scored) -> float:
+    return metrics.rmse(scored.target, scored.predicted)
+
+
+def _rows(subset: str, scored: list[Scored]) -> list[Row]:
+    """RMSE, coverage and width; seeds on the same engines share units, seeds on different ones add units."""
+    rmse = _pooled([s.unit for s in scored], [(s.predicted - s.target) ** 2 for s in scored], root=True)
+    covered = _pooled([s.covered_unit for s in scored], [s.covered.astype(np.float64) for s in scored], root=False)
+    trees = float(np.mean([metrics.rmse(s.target, s.trees) for s in scored if s.trees is not None]))
+    narrower = 1.0 - float(np.mean([s.width for s in scored]) / np.mean([s.constant_width for s in scored]))
+    seeds = len(scored)
+    return [
+        Row(
+            f"cmapss.{subset.lower()}", "rmse", *rmse, seeds, GOALS[subset], False, trees, ANCHORS[subset], SOURCE
+        ),
+        Row(f"cmapss.{subset.lower()}", "coverage", *covered, seeds, note="goal 0.88 to 0.92"),
+        Row(f"cmapss.{subset.lower()}", "narrower", narrower, narrower, narrower, seeds, goal=0.20),
+    ]  # fmt: skip
+
+
+def _pooled(
+    units: list[NDArray[np.str_]], values: list[NDArray[np.float64]], *, root: bool
+) -> tuple[float, float, float]:
+    unit, value = np.concatenate(units), np.concatenate(values)
+    finish = np.sqrt if root else float
+    mean: Statistic = lambda rows: float(finish(value[rows].mean()))  # noqa: E731  the closure is the statistic
+    estimate = over_seeds(unit, [mean])
+    return estimate.value, estimate.low, estimate.high
+
+
+def _alarm_rows(lives: list[tuple[NDArray[np.str_], NDArray[np.float64]]]) -> list[Row]:
+    warned = _pooled([n for n, _ in lives], [(left >= WARNING).astype(np.float64) for _, left in lives], root=False)
+    useless = _pooled([n for n, _ in lives], [(left > NUISANCE).astype(np.float64) for _, left in lives], root=False)
+    count = sum(len(n) for n, _ in lives)
+    return [
+        Row("cmapss", "warned", *warned, len(lives), goal=1.0, note=f"{count} lives, >= {WARNING:g} cycles ahead"),
+        Row("cmapss", "nuisance_per_life", *useless, len(lives), goal=0.05, higher_is_better=False),
+    ]
+
+
+def _size_row(sizes: list[int]) -> Row:
+    size = max(sizes) / 1e6
+    note = "one model serves all four subsets, intervals included"
+    return Row("cmapss", "megabytes", size, size, size, len(sizes), goal=1.0, higher_is_better=False, note=note)

@@ -1,0 +1,83 @@
+"""Small enough for a gateway: the C-MAPSS blend distilled into one network, and that network in int8, by ONNX Runtime.
+
+Loss is RMSE against the blend on the same held-out engines of FD003 and FD004, which neither of the two was trained on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.models import cmapss, engines
+from benchmarks.models.row import Row, over_seeds
+from benchmarks.models.setting import Setting
+from lineside_plugins.learning import metrics
+from lineside_plugins.learning.blend import Blend
+from lineside_plugins.learning.network import Schedule
+from lineside_plugins.learning.onnx_model import OnnxModel
+from lineside_workers.learning.export import write_onnx
+from lineside_workers.learning.heads import BlendRecipe, distil
+
+HELD_OUT = ("FD003", "FD004")
+SMALLER, LOSS = 0.75, 0.02
+STUDENT = BlendRecipe(
+    cmapss.RECIPE.bounds,
+    hidden=(128, 64),
+    dropout=0.0,
+    schedule=Schedule(epochs=24, batch=512, learning_rate=3e-3, weight_decay=1e-3, patience=24, noise=0.05),
+)
+
+
+def run(setting: Setting) -> list[Row]:
+    """Size, loss and speed of the int8 student beside the blend."""
+    fleet, _ = engines.load(setting)
+    split = engines.split(fleet, 0, held_out=HELD_OUT)
+    fit = fleet.table(fleet.of(split.fit, every=6 if setting.quick else 1, first=10))
+    validation = fleet.table(fleet.of(split.calibration, every=4))
+    teacher = cmapss.fitted(setting, fleet, split, 0).blend
+    student = distil(teacher, fit, validation, STUDENT, 0)
+    point = engines.moments(fleet, split.held_out, 0)
+    rows, target, unit = fleet.rows[point], fleet.capped[point], fleet.names[fleet.engine[point]]
+    before = teacher(rows)
+    full = sum(tensor.nbytes for tensor in teacher.to_tensors().values())
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, int8 in (("distilled", False), ("int8", True)):
+            path = Path(folder) / f"{name}.onnx"
+            size = write_onnx(path, student, teacher.normaliser, teacher.low, teacher.high, int8=int8)
+            served = OnnxModel(path)
+            after = served(rows)
+            setting.say(f"edge: {name} {size / 1e3:.0f} kB, RMSE {metrics.rmse(target, after):.2f}")
+            found += _rows(name, target, before, after, unit, 1.0 - size / full)
+            note = f"blend {_micros(teacher, rows):.0f} us; {size / 1e3:.0f} kB against {full / 1e3:.0f} kB"
+            micros = _micros(served, rows)
+            found.append(Row("edge", f"{name}_us_per_row", micros, micros, micros, 1, note=note))
+    return found
+
+
+def _rows(
+    name: str, target: NDArray[np.float64], before: NDArray[np.float64], after: NDArray[np.float64],
+    unit: NDArray[np.str_], smaller: float,
+) -> list[Row]:  # fmt: skip
+    def loss(rows: NDArray[np.intp]) -> float:
+        return metrics.rmse(target[rows], after[rows]) / metrics.rmse(target[rows], before[rows]) - 1.0
+
+    lost = over_seeds(unit, [loss])
+    return [
+        Row("edge", f"{name}_smaller", smaller, smaller, smaller, 1, goal=SMALLER),
+        Row("edge", f"{name}_loss", lost.value, lost.low, lost.high, 1, goal=LOSS, higher_is_better=False),
+    ]
+
+
+def _micros(model: Blend | OnnxModel, rows: NDArray[np.float32]) -> float:
+    """Median time per row in batches of 32, in microseconds."""
+    batch, spent = rows[:32], []
+    for _ in range(20):
+        before = time.perf_counter()
+        model(batch)
+        spent.append((time.perf_counter() - before) * 1e6 / len(batch))
+    return float(np.median(spent))

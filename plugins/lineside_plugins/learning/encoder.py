@@ -1,0 +1,76 @@
+"""An encoder of window statistics that learns without labels, and the heads it learns by.
+
+What it is asked: how many rows lie between two moments of one recording, and where each channel will be some rows
+later. Both need what wear looks like and neither needs to know when a machine failed.
+Source: Mobahi et al., Deep Learning from Temporal Coherence in Video (2009); Hyvärinen and Morioka, Time-contrastive
+Learning (2016), for learning from the order of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lineside_plugins.learning.network import Mlp
+
+
+class Encoder(nn.Module):
+    """Window statistics (R, F) to an embedding (R, E)."""
+
+    def __init__(self, features: int, hidden: Sequence[int], embedding: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.body = nn.Sequential(Mlp(features, hidden, embedding, dropout), nn.SiLU())
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Embedding (R, E) of rows (R, F)."""
+        out: Tensor = self.body(rows)
+        return out
+
+
+class Pretext(nn.Module):
+    """An encoder with the two heads that pretraining needs: age (R, 1) and what comes (R, C)."""
+
+    def __init__(self, encoder: Encoder, channels: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.age = nn.Linear(encoder.embedding, 1)
+        self.ahead = nn.Linear(encoder.embedding, channels)
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Age on a scale of its own, and the change of each channel, both of rows (R, F)."""
+        embedded = self.encoder(rows)
+        return self.age(embedded), self.ahead(embedded)
+
+
+class Headed(nn.Module):
+    """An encoder with one linear output, for fine-tuning: (R, F) to (R, 1)."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.embedding, 1)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Output (R, 1) of rows (R, F)."""
+        out: Tensor = self.head(self.encoder(rows))
+        return out
+
+
+def pretext_loss(age: Tensor, ahead: Tensor, time: Tensor, coming: Tensor) -> Tensor:
+    """Squared error of the lag between rows 2i and 2i+1, which belong to one recording, plus that of what comes.
+
+    ``age`` (R, 1), ``time`` (R,) in units of the longest lag, ``ahead`` and ``coming`` (R, C).
+    """
+    lag = (age[1::2, 0] - age[0::2, 0]) - (time[1::2] - time[0::2])
+    return (lag**2).mean() + 0.5 * ((ahead - coming) ** 2).mean()
+
+
+def embed(encoder: Encoder, rows: Tensor) -> Tensor:
+    """Embedding (R, E) without gradients, in inference mode."""
+    encoder.eval()
+    with torch.inference_mode():
+        out: Tensor = encoder(rows)
+    return out.clone()

@@ -1,0 +1,63 @@
+"""Regimes, normal operation and envelope spectra on signals made to measure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lineside_plugins.learning import spectra
+from lineside_plugins.learning.monitoring import NormalModel
+from lineside_plugins.learning.regimes import Regimes
+
+BEARING = spectra.Bearing(inner=5.4, outer=3.6, ball=4.7, cage=0.4)
+BANDS = spectra.Bands(((2000.0, 4000.0),))
+
+
+def test_a_regime_change_is_not_wear() -> None:
+    """Sensors whose level follows the regime come out alike in every regime; wear still stands out."""
+    rng = np.random.default_rng(0)
+    regime = rng.integers(0, 3, 3000)
+    settings = np.array([[0.0, 0.0], [20.0, 0.7], [42.0, 0.84]])[regime] + rng.normal(0, 0.003, (3000, 2))
+    sensors = np.array([10.0, 500.0, -80.0])[regime][:, None] + rng.normal(0, [1.0, 0.0], (3000, 2))
+    usual = Regimes.fit(settings, sensors)
+    assert len(usual.centres) == 3
+    np.testing.assert_array_equal(usual.moving, [True, False])
+    worn = usual(settings, sensors + np.array([3.0, 0.0]))
+    assert np.all(np.abs([worn[regime == k, 0].mean() for k in range(3)] - np.float64(3.0)) < 0.25)
+    assert not worn[:, 1].any()
+
+
+def test_stored_regimes_say_the_same() -> None:
+    """Regimes read back from tensors scale alike."""
+    rng = np.random.default_rng(1)
+    settings, sensors = rng.integers(0, 2, (50, 1)).astype(float), rng.normal(size=(50, 3))
+    usual = Regimes.fit(settings, sensors)
+    again = Regimes.from_tensors(usual.to_tensors())
+    np.testing.assert_array_equal(again(settings, sensors), usual(settings, sensors))
+
+
+def test_a_broken_correlation_shows_in_the_residual_alone() -> None:
+    """Two tags that always move together and now part raise Q, though each is within its own range."""
+    rng = np.random.default_rng(2)
+    common = rng.normal(size=(2000, 1))
+    values = np.concatenate([common, common, rng.normal(size=(2000, 1))], axis=1) + rng.normal(0, 0.05, (2000, 3))
+    model = NormalModel.fit(values, kept=2)
+    usual = model.distances(model.scaled(values))
+    parted = model.distances(model.scaled(np.array([[0.7, -0.7, 0.0]])))
+    assert parted[0, 1] > 20 * np.quantile(usual[:, 1], 0.99)
+    assert parted[0, 0] < np.quantile(usual[:, 0], 0.99)
+
+
+def test_an_outer_race_fault_stands_at_its_order() -> None:
+    """Bursts at the outer race's order raise that order's envelope line, whatever the speed and the gain."""
+    found = []
+    for shaft, gain in ((29.0, 1.0), (33.0, 40.0)):
+        time = np.arange(16_384) / 12_000
+        phase = (time * shaft * BEARING.outer) % 1.0
+        bursts = np.exp(-phase * 12) * np.sin(2 * np.pi * 3000 * time)
+        noise = np.random.default_rng(3).normal(0, 0.3, len(time))
+        found.append(spectra.features(gain * (bursts + noise), 12_000, shaft, BEARING, BANDS))
+    swing, *means = found[0][:4]
+    assert np.isfinite(found).all()
+    assert np.argmax(means) == 1
+    np.testing.assert_allclose(found[0][:4], found[1][:4], atol=0.5)
+    assert np.isfinite(swing)

@@ -1,0 +1,158 @@
+"""Training pieces on made-up recordings: blends, students, ONNX without torch, calibration, reasons, pretraining."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lineside_plugins.learning.blend import Blend
+from lineside_plugins.learning.encoder import embed
+from lineside_plugins.learning.network import Schedule
+from lineside_plugins.learning.normaliser import Normaliser
+from lineside_plugins.learning.onnx_model import OnnxModel
+from lineside_workers.learning import calibration, explanation
+from lineside_workers.learning.calibration import Bounds
+from lineside_workers.learning.encoders import PretrainRecipe, Unlabelled, pretrain
+from lineside_workers.learning.export import write_onnx
+from lineside_workers.learning.heads import BlendRecipe, Table, distil, fit_blend
+
+RECIPE = BlendRecipe(
+    (0.0, 10.0), iterations=40, networks=2, hidden=(16, 8), dropout=0.0, schedule=Schedule(20, 128, 1e-2, patience=20)
+)
+
+
+def _table(seed: int) -> Table:
+    """A target between 0 and 10 that two of six features make."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(1500, 6)).astype(np.float32)
+    target = np.clip(5 + 2 * rows[:, 0] + 2 * rows[:, 1] + rng.normal(0, 0.3, 1500), 0, 10)
+    return Table(rows, target)
+
+
+@pytest.fixture(scope="module")
+def blend() -> Blend:
+    return fit_blend(_table(0), _table(1), RECIPE, seed=0)
+
+
+def _error(said: np.ndarray, table: Table) -> float:
+    return float(np.sqrt(np.mean((said - table.target) ** 2)))
+
+
+def test_a_blend_is_better_than_either_half(blend: Blend) -> None:
+    """Trees and networks err differently, so their mean errs less than each."""
+    table = _table(2)
+    trees = np.clip(blend.trees.margin(table.rows), 0, 10)
+    networks = np.clip(blend.by_networks(table.rows), 0, 10)
+    assert _error(blend(table.rows), table) < _error(trees, table)
+    assert _error(blend(table.rows), table) < max(_error(trees, table), _error(networks, table))
+    assert _error(blend(table.rows), table) < 0.6
+
+
+def test_a_blend_survives_storage(blend: Blend) -> None:
+    """What is stored and read back says the same."""
+    again = Blend.from_tensors(blend.to_tensors(), RECIPE.hidden, "cpu")
+    rows = _table(3).rows
+    np.testing.assert_allclose(again(rows), blend(rows), rtol=1e-6)
+
+
+def test_a_student_in_int8_is_small_and_close(blend: Blend, tmp_path: Path) -> None:
+    """Distilled and in int8 a blend is three quarters smaller, and its file agrees with torch."""
+    student = distil(blend, _table(0), _table(1), RECIPE, seed=1)
+    whole, small = tmp_path / "whole.onnx", tmp_path / "small.onnx"
+    write_onnx(whole, student, blend.normaliser, 0.0, 10.0, int8=False)
+    size = write_onnx(small, student, blend.normaliser, 0.0, 10.0, int8=True)
+    table = _table(4)
+    rows = table.rows.copy()
+    rows[0, 2] = np.nan
+    own = Blend(blend.trees, (student,), blend.normaliser, 0.0, 10.0).by_networks(rows)
+    np.testing.assert_allclose(OnnxModel(whole)(rows), np.clip(own, 0, 10), atol=1e-4)
+    assert _error(OnnxModel(small)(table.rows), table) < 1.2 * _error(blend(table.rows), table)
+    assert size < 0.25 * sum(t.nbytes for t in blend.to_tensors().values())
+
+
+def test_an_onnx_model_needs_neither_torch_nor_scikit_learn(blend: Blend, tmp_path: Path) -> None:
+    """A process that cannot import torch, scikit-learn or onnx loads the file and answers within the bounds."""
+    path = tmp_path / "model.onnx"
+    write_onnx(path, blend.networks[0], blend.normaliser, 0.0, 10.0, int8=True)
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'sklearn', 'onnx', 'scipy']))\n"
+        "import numpy as np; from pathlib import Path\n"
+        "from lineside_plugins.learning.onnx_model import OnnxModel\n"
+        "print(OnnxModel(Path(sys.argv[1]))(np.zeros((2, 6), np.float32)).tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = np.asarray(eval(done.stdout))  # noqa: S307  our own process's list of numbers
+    assert said.shape == (2,)
+    assert np.all((said >= 0) & (said <= 10))
+
+
+def test_intervals_hold_per_group_where_noise_differs() -> None:
+    """A margin per group covers a quiet and a noisy group alike; one margin for both would not."""
+    rng = np.random.default_rng(5)
+    group = np.repeat(["quiet", "noisy"], 4000)
+    noise = rng.normal(0, np.where(group == "quiet", 1.0, 5.0))
+    centre, unit = np.zeros(8000), np.arange(8000) // 20
+    margin = calibration.margins(Bounds(centre, centre), noise, group, unit, 0.9)
+    fresh = rng.normal(0, np.where(group == "quiet", 1.0, 5.0))
+    band = Bounds(centre, centre).widened(calibration.of_groups(margin, group), -100, 100)
+    for name in ("quiet", "noisy"):
+        assert 0.87 < band.covers(fresh)[group == name].mean() < 0.93
+    assert margin["noisy"] > 4 * margin["quiet"]
+
+
+def test_a_followed_margin_keeps_coverage_through_a_shift() -> None:
+    """When errors triple, a margin that hears of each miss 20 rows later still covers 80 % over the stream."""
+    rng = np.random.default_rng(6)
+    score = np.abs(np.concatenate([rng.normal(0, 1, 2000), rng.normal(0, 3, 2000)]))
+    margin = calibration.followed(score, start=1.28, coverage=0.8, delay=20, step=0.1)
+    assert 0.77 < (score <= margin).mean() < 0.83
+    assert 0.75 < (score <= margin)[2000:].mean() < 0.85
+    assert (score <= 1.28).mean() < 0.65
+
+
+def test_named_tags_move_the_forecast_more_than_random_ones(blend: Blend) -> None:
+    """Deleting the tags named as the reason moves the output more than deleting as many at random."""
+    tags = explanation.tags_of([f"t{i}:last" for i in range(6)])
+    rows = _table(7).rows[:200]
+    reference = np.zeros(6, dtype=np.float32)
+    named, random = explanation.deletion(blend, rows, reference, tags, 2, seed=0)
+    assert named.mean() > 1.5 * random.mean()
+    strongest = np.abs(explanation.shares(blend, rows, reference, tags)).mean(axis=0)
+    assert set(np.argsort(-strongest)[:2]) == {0, 1}
+
+
+def test_marks_belong_to_no_tag() -> None:
+    """A column that names the plant's line is no reason."""
+    assert list(explanation.tags_of(["a:last", "b:last", "a:mean5", "line1:mark"])) == ["a", "b"]
+
+
+def test_pretraining_finds_wear_without_labels() -> None:
+    """An encoder asked only for lags and what comes orders moments by a wear it was never told of."""
+    rng = np.random.default_rng(8)
+    recordings = []
+    for _ in range(40):
+        wear = np.linspace(0, 1, 60) ** 2
+        recordings.append(np.column_stack([wear + rng.normal(0, 0.1, 60), rng.normal(0, 1, (60, 3))]))
+    rows = np.concatenate(recordings).astype(np.float32)
+    normaliser = Normaliser.fit(rows)
+    data = Unlabelled(
+        normaliser(rows),
+        np.repeat(np.arange(40), 60),
+        np.tile(np.arange(60.0), 40),
+        np.zeros((len(rows), 1), dtype=np.float32),
+    )
+    lines: list[str] = []
+    encoder = pretrain(data, PretrainRecipe((16,), 4, epochs=40, pairs=128, lag=60.0), 0, lines.append)
+    embedded = embed(encoder, torch.from_numpy(data.rows)).numpy()
+    hidden = np.tile(np.linspace(0, 1, 60) ** 2, 40)
+    fitted = np.column_stack([embedded, np.ones(len(embedded))])
+    explained = fitted @ np.linalg.lstsq(fitted, hidden, rcond=None)[0]
+    assert np.corrcoef(explained, hidden)[0, 1] > 0.9
+    assert lines
+    assert "loss" in lines[0]

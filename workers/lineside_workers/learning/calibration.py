@@ -1,0 +1,79 @@
+"""Intervals that hold: conformalised quantile trees beside a constant band, per group.
+
+Source: Romano, Patterson, Candès, Conformalized Quantile Regression (2019); Gibbs and Candès, Adaptive Conformal
+Inference Under Distribution Shift (2021), for the margin that follows a plant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineside_plugins.learning import conformal
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Lower and upper bound (R,) of each row, within the target's own bounds."""
+
+    low: Floats
+    high: Floats
+
+    def covers(self, target: Floats) -> NDArray[np.bool_]:
+        """Which targets (R,) lie inside."""
+        out: NDArray[np.bool_] = (self.low <= target) & (target <= self.high)
+        return out
+
+    @property
+    def width(self) -> float:
+        """Mean distance between the bounds."""
+        return float((self.high - self.low).mean())
+
+    def widened(self, margin: Floats, low: float, high: float) -> Bounds:
+        """Both bounds moved out by ``margin`` (R,), then cut to what the target can be."""
+        return Bounds(np.clip(self.low - margin, low, high), np.clip(self.high + margin, low, high))
+
+
+def margins(
+    bounds: Bounds, target: Floats, group: NDArray[np.str_], unit: NDArray[np.int64], coverage: float
+) -> Mapping[str, float]:
+    """How far bounds must move out per group so that ``coverage`` of calibration rows lie inside, units weighed alike.
+
+    Raises:
+        ValueError: A group has too few rows for the coverage asked.
+    """
+    score = conformal.scores(bounds.low, bounds.high, target)
+    _, which, count = np.unique(unit, return_inverse=True, return_counts=True)
+    weight = 1.0 / count[which]
+    return {
+        str(name): conformal.quantile(score[group == name], coverage, weight[group == name])
+        for name in np.unique(group)
+    }
+
+
+def of_groups(margin: Mapping[str, float], group: NDArray[np.str_]) -> Floats:
+    """Each row's margin (R,) by its group."""
+    return np.asarray([margin[str(name)] for name in group])
+
+
+def followed(score: Floats, start: float, coverage: float, delay: int, step: float) -> Floats:
+    """Margin (R,) for each row of a stream: wider after a miss, narrower after a hit, once its truth has arrived.
+
+    ``score`` (R,) is how far each target lay outside its bounds, in time order, and becomes known ``delay`` rows
+    later; ``start`` is the margin from calibration, ``step`` the change per miss in the target's unit. The long-run
+    share covered is ``coverage`` whatever the drift.
+    """
+    margin = np.empty(len(score))
+    now = start
+    for i in range(len(score)):
+        if i >= delay:
+            missed = score[i - delay] > margin[i - delay]
+            now += step * (coverage if missed else coverage - 1.0)
+        margin[i] = now
+    return margin
