@@ -8,11 +8,22 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from asyncua import ua
+from numpy.typing import NDArray
 
 from lineside_gateway.guard.steps import WriteOutcome, taken
 from lineside_gateway.ingest import TagTable
 from lineside_gateway.opcua.delivery import Equipment, TagNode
-from lineside_plant import MACHINES, PLANT_EPOCH, SAMPLED_TAGS, JobOrder, Plant, PlantEvent, tags_of, time_us
+from lineside_plant import (
+    MACHINES,
+    PLANT_EPOCH,
+    SAMPLED_TAGS,
+    JobOrder,
+    MachineSamples,
+    Plant,
+    PlantEvent,
+    tags_of,
+    time_us,
+)
 from lineside_plant.orders import OrderState
 from lineside_plant.tags import TagType
 from lineside_plugins.types import Record, Scalar
@@ -70,7 +81,9 @@ class InProcessLink:
         self._serial: dict[str, str] = {}
         self._rejects = dict.fromkeys(MACHINES, 0)
         self._orders: list[Record] = []
-        self._sampled: dict[str, tuple[list[int], list[str]]] = {}
+        self._sampled: list[tuple[str, str]] = []
+        self._sampled_indices: list[int] = []
+        self._indices: dict[int, NDArray[np.int64]] = {}  # tag of each sample, by the seconds of a tick
         self._changing: dict[str, frozenset[str]] = {}
         for machine in MACHINES:
             self._register(machine, tags.get(machine, frozenset()))
@@ -78,7 +91,8 @@ class InProcessLink:
     def _register(self, machine: str, wanted: frozenset[str]) -> None:
         known = {t.name: t for t in tags_of(machine)}
         numeric = [t for t in SAMPLED_TAGS if t in wanted]
-        self._sampled[machine] = ([self._table.add(machine, t) for t in numeric], numeric)
+        self._sampled += [(machine, t) for t in numeric]
+        self._sampled_indices += [self._table.add(machine, t) for t in numeric]
         self._changing[machine] = frozenset(t for t in wanted if t in known and t not in SAMPLED_TAGS)
         for tag in sorted(self._changing[machine]):
             if known[tag].data_type in _TEXT:
@@ -92,11 +106,8 @@ class InProcessLink:
         """Run the plant to ``to_s``; afterwards all samples up to then are in the table."""
         self.plant.advance(to_s)
         out = self.plant.drain()
+        self._write(out.machines)
         for machine, samples in out.machines.items():
-            indices, names = self._sampled[machine]
-            if indices and len(samples.times):
-                block = np.stack([np.asarray(samples.columns[n], np.float64) for n in names])
-                self._table.write_block(indices, samples.times, block)
             bound = self._changing[machine]
             for change in samples.changes:
                 if change.tag in bound:
@@ -109,6 +120,19 @@ class InProcessLink:
             at_us = time_us(to_s)
             self._orders = [order_record(o, iso(at_us)) for o in self.plant.job_orders() if o.state in OPEN_STATES]
             self._table.set_records("job_orders", self._orders, at_us)
+
+    def _write(self, machines: Mapping[str, MachineSamples]) -> None:
+        """All 1 Hz samples at once, as one publish of a server would bring them."""
+        columns = [machines[m].columns[tag] for m, tag in self._sampled if m in machines and len(machines[m].times)]
+        if not columns:
+            return
+        times = next(iter(machines.values())).times.astype(np.int64)
+        count = len(times)
+        if count not in self._indices:
+            self._indices[count] = np.repeat(np.array(self._sampled_indices), count)
+            self._indices[count].flags.writeable = False
+        values = np.concatenate(columns, dtype=np.float64)
+        self._table.adopt(self._indices[count], np.tile(times, len(columns)), values, None)
 
     def job_orders(self) -> list[Record]:
         """Orders that are running or still to come, as the MES last listed them."""

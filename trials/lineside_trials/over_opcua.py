@@ -71,7 +71,7 @@ class OpcUaLink:
         """
         tasks = [asyncio.create_task(link.run(self.feed), name=f"server {n}") for n, link in self._links.items()]
         try:
-            async with Client(mes_url) as client:
+            async with Client(mes_url, timeout=DELIVERED_WITHIN_S) as client:
                 index = await client.get_namespace_index(MES_URI)
                 self._simulation = await client.nodes.objects.get_child(f"{index}:Simulation")
                 await self._until(lambda: [n for n in self._links if n not in self.feed.equipment], "resolve its tags")

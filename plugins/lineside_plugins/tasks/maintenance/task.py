@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from lineside_plugins.contract import (
     Aggregate,
@@ -12,29 +11,23 @@ from lineside_plugins.contract import (
     Inputs,
     OutputField,
     Outputs,
-    Recording,
     RecordSpec,
-    TrainableTask,
-    TrainedModel,
     Trigger,
     WindowSpec,
 )
+from lineside_plugins.learning.learned import LearnedTask
 from lineside_plugins.tasks.maintenance import features as f
 from lineside_plugins.tasks.maintenance.config import MaintenanceConfig
-from lineside_plugins.types import Advice, ContractError, Kind, ModelData, WindowBatch
-
-if TYPE_CHECKING:
-    from lineside_plugins.tasks.maintenance.advisor import Advisor
+from lineside_plugins.types import Kind
 
 UNITS = {"VibRms": "mm/s", "SpindleTemp": "degC", "SpindlePower": "kW"}
 EVENTS = ("failure", "repair", "maintenance")
 
 
-class MaintenanceTask(TrainableTask[MaintenanceConfig]):
+class MaintenanceTask(LearnedTask[MaintenanceConfig]):
     """Every minute per machine: failure probability, remaining life, likely mode, health, and whether to act."""
 
     config_type: ClassVar[type[MaintenanceConfig]] = MaintenanceConfig
-    _advisor: Advisor | None = None
 
     def inputs(self) -> Inputs:
         """Two days of condition tags in cells of 15 minutes, and the machine's own renewals."""
@@ -73,43 +66,3 @@ class MaintenanceTask(TrainableTask[MaintenanceConfig]):
                 OutputField("predicted_time", DataType.DATE_TIME, "When rul_h runs out, UTC."),
             ),
         )
-
-    def load(self, model: ModelData | None, device: str) -> None:
-        """Build the hazard model from its tensors.
-
-        Raises:
-            ContractError: There is no model; train one.
-        """
-        from lineside_plugins.tasks.maintenance.advisor import Advisor  # noqa: PLC0415  may import torch
-
-        if model is None:
-            raise ContractError("task 'maintenance' has no model; run: lineside train maintenance")
-        self._advisor = Advisor.from_model(model, device, self.config)
-
-    def recommend(self, batch: WindowBatch) -> Sequence[Advice | None]:
-        """One advice per machine; None while it has been seen running for less than an hour since its renewal.
-
-        Raises:
-            ContractError: ``load`` was not called.
-        """
-        if self._advisor is None:
-            raise ContractError("task 'maintenance' is not loaded; call load first")
-        return self._advisor.advise(batch)
-
-    def close(self) -> None:
-        """Forget the model."""
-        self._advisor = None
-
-    def fit(
-        self, train: Sequence[Recording], validation: Sequence[Recording], *, seed: int, device: str
-    ) -> TrainedModel:
-        """Train trees, network and the age rule; ship what validates best. See ``training``."""
-        from lineside_plugins.tasks.maintenance.training import fit  # noqa: PLC0415  imports torch and scikit-learn
-
-        return fit(train, validation, seed=seed, device=device)
-
-    def evaluate(self, model: ModelData, test: Sequence[Recording], *, device: str) -> Mapping[str, object]:
-        """Ranking, calibration, remaining life, coverage and replayed downtime on plants nobody has seen."""
-        from lineside_plugins.tasks.maintenance.training import evaluate  # noqa: PLC0415  imports torch
-
-        return evaluate(model, test, device=device)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lineside_plugins.tasks.schedule.config import ScheduleConfig
 from lineside_plugins.tasks.schedule.priorities import renumber
-from lineside_plugins.tasks.schedule.problem import Placement, Problem, Schedule, timetable
+from lineside_plugins.tasks.schedule.problem import Order, Placement, Problem, Schedule, timetable
 from lineside_plugins.tasks.schedule.situation import number
 from lineside_plugins.types import Advice, Reason, Record
 
@@ -92,14 +92,14 @@ def _replay(proposal: Proposal) -> tuple[float, tuple[float, float]]:
     A scenario stretches each job order by its own spread and stops; both schedules run through the same ones. The cost
     is in minutes of setup; the price of changing anything is left out, it is no cost to the plant.
     """
-    problem = replace(proposal.problem, weights=replace(proposal.problem.weights, change=0))
+    problem = replace(proposal.problem, agreed=((),) * len(proposal.problem.machines))
     rng = np.random.default_rng(SEED)
     work = np.array([o.minutes for o in problem.orders], float)
     stops = rng.poisson(work / 60 * STOP_RATE_PER_H, (SCENARIOS, len(work)))
     drawn = work * rng.normal(1, SPREAD, stops.shape).clip(0.5) + stops * rng.exponential(STOP_MEAN_MIN, stops.shape)
     wins, costs = 0, []
     for row in np.rint(drawn).astype(int).tolist():
-        orders = tuple(replace(o, minutes=max(1, m)) for o, m in zip(problem.orders, row, strict=True))
+        orders = tuple(Order(o.id, o.family, max(1, m), o.due) for o, m in zip(problem.orders, row, strict=True))
         scenario = replace(problem, orders=orders)
         cost = timetable(scenario, proposal.best.sequences).cost
         wins += cost <= timetable(scenario, proposal.agreed).cost

@@ -127,7 +127,8 @@ def timetable(problem: Problem, sequences: Sequence[Sequence[int]]) -> Schedule:
     ``sequences[k]`` are order indices for machine k; together they hold every order once. O(n).
     """
     weights = problem.weights
-    changed = len(problem.agreed_links() - links(sequences))
+    agreed = problem.agreed_links()
+    changed = len(agreed - links(sequences)) if agreed else 0
     placements: list[Placement] = []
     cost, done, last_begin = 0, [], 0
     for k, sequence in enumerate(sequences):

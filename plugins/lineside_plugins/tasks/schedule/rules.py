@@ -85,11 +85,13 @@ def _atcs(problem: Problem, k1: float, k2: float) -> Priority:
     """Apparent tardiness cost with setups, orders weighted alike."""
     work = sum(o.minutes for o in problem.orders) / len(problem.orders)
     setup_mean = max(1.0, sum(map(sum, problem.setup)) / sum(map(len, problem.setup)))
+    weight = [math.log(max(1, o.minutes)) for o in problem.orders]
+    slack_scale, setup_scale = k1 * work, k2 * setup_mean
 
     def key(machine: int, now: int, before: int, order: int) -> tuple[float, ...]:
         o = problem.orders[order]
-        slack = max(0, o.due - o.minutes - now)
+        slack = o.due - o.minutes - now
         setup = problem.setup_minutes(machine, before, order)
-        return (math.log(max(1, o.minutes)) + slack / (k1 * work) + setup / (k2 * setup_mean), o.due)
+        return (weight[order] + (slack / slack_scale if slack > 0 else 0.0) + setup / setup_scale, o.due)
 
     return key
