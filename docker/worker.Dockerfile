@@ -18,4 +18,4 @@ ENV OMP_NUM_THREADS=1 LINESIDE_MODELS=/models
 VOLUME ["/models"]
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "lineside_workers", "health"]
 ENTRYPOINT ["python", "-m", "lineside_workers"]
-CMD ["serve", "--device", "auto"]
+CMD ["serve", "--devices", "auto"]

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,13 @@ from lineside_plugins.wire import Status, encode_batch
 
 def in_s(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def scrape(url: str) -> dict[str, float]:
+    """What Prometheus would read."""
+    text = urllib.request.urlopen(url, timeout=5).read().decode()  # noqa: S310 - loopback
+    rows = [line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#")]
+    return {name: float(value) for name, value in rows}
 
 
 async def test_batches_come_back_as_recommendations(broker: EmbeddedBroker, start_worker, make_batch) -> None:
@@ -99,6 +107,26 @@ async def test_a_poison_batch_is_parked_listed_tried_again_and_dropped(
     assert await parked(broker.url) == []
     assert not await drop(broker.url, row.id)
     assert supervisor.end() == 0
+
+
+async def test_a_supervised_worker_tells_prometheus(
+    broker: EmbeddedBroker, start_supervisor, make_batch, unused_tcp_port: int
+) -> None:
+    """Batches by status, windows and seconds stand at the port, and grow with the work."""
+    start_supervisor(LINESIDE_METRICS_PORT=str(unused_tcp_port))
+    async with CeleryDispatcher("gw", broker.url) as d:
+        for batch in (make_batch(1.0, 0.0), make_batch(1.0)):
+            assert (await d.submit(batch, "tiny", in_s(30))).status is Status.ANSWERED
+        assert d.spent_s["inference"] > 0
+        assert d.spent_s["transfer"] > 0
+    said = await asyncio.to_thread(scrape, f"http://127.0.0.1:{unused_tcp_port}/metrics")
+    assert said['lineside_worker_batches_total{status="answered"}'] == 2
+    assert said["lineside_worker_windows_total"] == 3
+    assert said['lineside_worker_seconds_total{part="inference"}'] > 0
+    assert (
+        said['lineside_worker_seconds_total{part="inference"}'] < said['lineside_worker_seconds_total{part="answer"}']
+    )
+    assert said["lineside_worker_restarts_total"] == 0
 
 
 async def test_a_hung_worker_is_started_again(broker: EmbeddedBroker, start_supervisor, make_batch) -> None:

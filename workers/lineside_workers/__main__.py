@@ -125,9 +125,14 @@ def _supervise(devices: str) -> int:
     from lineside_workers import device, supervisor  # noqa: PLC0415 - each command imports what it needs
     from lineside_workers.settings import WorkerSettings  # noqa: PLC0415
 
-    limits = supervisor.Limits(hung_after_s=WorkerSettings.from_env().redeliver_after_s)
+    settings = WorkerSettings.from_env()
+    limits = supervisor.Limits(hung_after_s=settings.redeliver_after_s)
     command, names = supervisor.command(), device.several(devices)
-    workers = [supervisor.Supervised(name, command, os.environ, limits) for name in names]
+    ports = [str(settings.metrics_port + i) if settings.metrics_port else "" for i in range(len(names))]
+    workers = [
+        supervisor.Supervised(name, command, {**os.environ, "LINESIDE_METRICS_PORT": port}, limits)
+        for name, port in zip(names, ports, strict=True)
+    ]
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from lineside_plugins import meeting
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status, WireError, decode_batch, encode_result, sign, verify
 from lineside_workers.counter import Counter, Delivery
+from lineside_workers.figures import Figures
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Desk:
     node: str
     hmac_key: bytes = b""
     clock: Callable[[], float] = time.time
+    figures: Figures = field(default_factory=Figures)
 
     def handle(self, task: str, meta: Mapping[str, Any]) -> Status | None:
         """Answer one request; returns how, or None if another delivery of it has been answered.
@@ -42,6 +44,7 @@ class Desk:
         Raises:
             redis.RedisError: The broker is lost; Celery delivers the request again.
         """
+        started = time.monotonic()
         delivery = self.counter.delivery(str(meta["id"]))
         if delivery.claim is None:
             logger.info("claim gone request=%s task=%s attempt=%d", delivery.request_id, task, delivery.attempts)
@@ -49,7 +52,12 @@ class Desk:
         result = self._result(delivery, delivery.claim, task, meta)
         if result.status is Status.PARKED:
             self.counter.park(delivery, task, meta.get("config") or {}, result.error, self.clock())
-        return result.status if self._reply(delivery, meta, result) else None
+        sent = self._reply(delivery, meta, result)
+        self.figures.batches[result.status.value if sent else "answered before"] += 1
+        self.figures.windows += len(result.recommendations)
+        self.figures.inference_s += float(result.meta.get("inference_s") or 0.0)
+        self.figures.answer_s += time.monotonic() - started
+        return result.status if sent else None
 
     def _result(self, delivery: Delivery, claim: bytes, task: str, meta: Mapping[str, Any]) -> BatchResult:
         if delivery.attempts > MAX_ATTEMPTS:

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.1
 START_WITHIN_S = 180.0  # torch, models and their warm-up; a language model from a slow disk takes a minute
+REACH_WITHIN_S = 30.0  # from its models being loaded; a broker that dies as a worker comes up can leave it waiting
 SILENT_AFTER_S = 5 * PERIOD_S
 STOP_WITHIN_S = 30.0  # a worker ends its batch first
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 30.0  # before a worker is started again; doubles while it does not get ready
@@ -34,6 +35,7 @@ class Limits:
 
     hung_after_s: float
     start_within_s: float = START_WITHIN_S
+    reach_within_s: float = REACH_WITHIN_S
     silent_after_s: float = SILENT_AFTER_S
 
 
@@ -43,7 +45,7 @@ class Supervised:
     def __init__(self, device: str, command: Sequence[str], environment: Mapping[str, str], limits: Limits) -> None:
         self.device = device
         self.restarts = 0
-        self.ready = False
+        self.ready = self._loaded = False
         self._command = [*command, "--device", device]
         self._environment = dict(environment)
         self._limits = limits
@@ -95,15 +97,17 @@ class Supervised:
     def _trouble(self, now: float) -> str:
         silent_s, limits = now - self._heard, self._limits
         if not self.ready:
+            if self._loaded and now - self._heard > limits.reach_within_s:
+                return f"did not reach the broker within {limits.reach_within_s:.0f} s"
             late = now - self._started > limits.start_within_s
-            return f"was not ready within {limits.start_within_s:.0f} s" if late else ""
+            return f"had not loaded its models within {limits.start_within_s:.0f} s" if late else ""
         if silent_s > limits.silent_after_s:
             return f"was silent for {silent_s:.1f} s"
         busy_s = self._busy_s + silent_s if self._busy_s else 0.0
         return f"hung in a batch for {busy_s:.1f} s" if busy_s > limits.hung_after_s else ""
 
     def _start(self, now: float) -> None:
-        self.ready = False
+        self.ready = self._loaded = False
         self._started = self._heard = now
         self._busy_s = 0.0
         environment = {**self._environment, "LINESIDE_RESTARTS": str(self.restarts)}
@@ -131,7 +135,7 @@ class Supervised:
                     continue
                 if process is self._process:
                     self._heard, self._busy_s = time.monotonic(), busy_s
-                    self.ready = True
+                    self._loaded, self.ready = True, "loaded" not in row
 
 
 def command() -> list[str]:

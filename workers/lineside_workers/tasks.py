@@ -24,6 +24,7 @@ from lineside_workers.errors import WorkerError
 from lineside_workers.heartbeat import Heartbeat
 from lineside_workers.host import Host
 from lineside_workers.line import Line
+from lineside_workers.metrics import WorkerCollector, serve
 from lineside_workers.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -67,9 +68,13 @@ def open_process(sender: Any, **_: object) -> None:
     redis = Redis.from_url(
         settings.broker_url, protocol=2, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, socket_timeout=2
     )
+    if settings.beat:
+        _say(json.dumps({"loaded": served}))
     counter = Counter(Line(settings.broker_url))
     deliveries.install(counter)
     desk = Desk(counter, host, sender.hostname, settings.hmac_key)
+    if settings.metrics_port:
+        _serve_metrics(settings, WorkerCollector(desk.figures, host.describe))
     _process[:] = [
         _Process(host, desk, Heartbeat(redis, sender.hostname, host.describe, _say if settings.beat else _keep_quiet))
     ]
@@ -90,6 +95,14 @@ def close_process(**_: object) -> None:
         closing = _process.pop()
         closing.heartbeat.stop()
         closing.host.close()
+
+
+def _serve_metrics(settings: WorkerSettings, collector: WorkerCollector) -> None:
+    try:
+        serve(settings.metrics_port, settings.metrics_host, collector)
+    except WorkerError as e:
+        print(f"lineside worker: {e}", file=sys.stderr)
+        raise SystemExit(EXIT_CANNOT_GO_ON) from e
 
 
 def _say(row: str) -> None:

@@ -88,6 +88,10 @@ class MicroBatcher:
         waiting.since_s.append(now_s)
         waiting.expires_s.append(expires_s)
 
+    def oldest_s(self, now_s: float) -> float:
+        """How long the oldest request has waited; 0 when nothing waits."""
+        return now_s - min((w.since_s[0] for w in self._groups.values()), default=now_s)
+
     def next_due_s(self) -> float | None:
         """When ``due`` next returns a batch if nothing is added; None when nothing waits."""
         return min((self._due_s(w) for w in self._groups.values()), default=None)

@@ -88,6 +88,7 @@ class CeleryDispatcher:
     ) -> None:
         """``on_late`` gets answers without a waiter: late ones, and those to a former process of this gateway."""
         self.counts: Counter[str] = Counter()
+        self.spent_s = {"inference": 0.0, "transfer": 0.0}  # over answered batches, queueing included in the second
         self._url = url
         self._redis = connect(url)
         self._requests, self._answers = Line(self._redis), Line(self._redis)
@@ -152,7 +153,11 @@ class CeleryDispatcher:
                 request = self._producer.build(batch, task, deadline, config)
                 pending = self._pending[request.id] = _Pending(request, asyncio.get_running_loop().create_future())
                 await self._send(pending)
+                sent = time.monotonic()
                 result = await pending.answer
+                inference_s = float(result.meta.get("inference_s") or 0.0)
+                self.spent_s["inference"] += inference_s
+                self.spent_s["transfer"] += time.monotonic() - sent - inference_s
         except TimeoutError:
             result = BatchResult(Status.EXPIRED, error=self._why_expired(task, pending))
             await self._withdraw(pending)

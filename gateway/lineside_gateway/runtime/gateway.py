@@ -27,6 +27,7 @@ from lineside_gateway.runtime.binder import Binder
 from lineside_gateway.runtime.broker_access import broker_url, hmac_key
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed, Listeners
+from lineside_gateway.runtime.metrics import Source, serve_metrics
 from lineside_gateway.runtime.on_disk import OnDisk, on_disk
 from lineside_gateway.runtime.operators import Operators
 from lineside_gateway.runtime.pipeline import Parts, Pipeline, moment
@@ -134,6 +135,8 @@ class Gateway:
                 group.create_task(self._watch.run(), name="workers")
                 group.create_task(self._resume(begun), name="resume")
                 group.create_task(self._pulse.run(), name="heartbeats")
+                source = Source(self.ledger, it, disk.store, self._pipeline)
+                group.create_task(serve_metrics(self.settings.metrics, source), name="metrics")
 
     def _assemble(self, dispatcher: CeleryDispatcher, disk: OnDisk) -> Pipeline:
         effects = Effects(self.guard, self.hosted, self.ledger, disk.audit, lambda: self.now)

@@ -74,6 +74,10 @@ class Pipeline:
         """A server has sent something: look at what is due."""
         self._wake.set()
 
+    def waiting(self, now_s: float) -> dict[str, tuple[int, float]]:
+        """Windows that wait for a worker and the age of the oldest in seconds, by task; ``now_s`` is monotonic."""
+        return {name: (len(b), b.oldest_s(now_s)) for name, b in self._batchers.items()}
+
     @property
     def now(self) -> datetime:
         """The plant's event time."""

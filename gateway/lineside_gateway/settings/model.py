@@ -254,6 +254,13 @@ class StoreSettings(Section):
     )
 
 
+class MetricsSettings(Section):
+    """Figures for Prometheus at http://host:port/metrics."""
+
+    port: int | None = Field(default=None, ge=1, le=65535, description="Port; without one nothing is served.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; the figures need no password.")
+
+
 class BrokerSettings(Section):
     """The Redis or Valkey server between gateway and workers."""
 
@@ -272,6 +279,7 @@ class Settings(Section):
     heartbeat: HeartbeatSettings = Field(
         default_factory=HeartbeatSettings, description="Heartbeats between PLCs and gateway."
     )
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Figures for Prometheus.")
     store: StoreSettings = Field(default_factory=StoreSettings, description="The store of requests.")
     audit: AuditSettings = Field(default_factory=AuditSettings, description="The audit log.")
     servers: tuple[ServerSettings, ...] = Field(min_length=1, description="OPC UA servers of the plant.")

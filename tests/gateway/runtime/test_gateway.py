@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -48,8 +49,9 @@ async def until(check: Callable[[], bool], what: str, within_s: float = 60.0) ->
 
 
 @asynccontextmanager
-async def line(plc, tmp_path: Path, *, mode: str, more: str = "", machines: str = "", worker: bool = True
-               ) -> AsyncIterator[Gateway]:  # fmt: skip
+async def line(
+    plc, tmp_path: Path, *, mode: str, more: str = "", machines: str = "", worker: bool = True, settings: str = SETTINGS
+) -> AsyncIterator[Gateway]:
     with EmbeddedBroker() as broker, processes.group() as children:
         if worker:
             child = processes.start(
@@ -57,7 +59,7 @@ async def line(plc, tmp_path: Path, *, mode: str, more: str = "", machines: str 
                 log_dir=tmp_path, env={"LINESIDE_BROKER_URL": broker.url},
             )  # fmt: skip
             children.append(child)
-        text = SETTINGS.format(data=tmp_path, broker=broker.url, url=plc.url, mode=mode, more=more, machines=machines)
+        text = settings.format(data=tmp_path, broker=broker.url, url=plc.url, mode=mode, more=more, machines=machines)
         gateway = Gateway(read_settings(text))
         running = asyncio.create_task(gateway.run())
         try:
@@ -186,3 +188,21 @@ async def test_what_an_earlier_run_left_open_is_answered_or_expired(plc, tmp_pat
         assert gateway.status.ledger["balanced"] is True
     with contextlib.closing(RequestStore(tmp_path / "requests.sqlite")) as left_over:
         assert not [k for k in left_over.kept if k.request.end_us == now_us]
+
+
+async def test_prometheus_reads_the_ledger(plc, tmp_path: Path, free_port: int) -> None:
+    """Closed, ended and pending requests stand at metrics.port and add up; batches, store and broker beside them."""
+    metrics = f"metrics: {{{{port: {free_port}}}}}\n"
+    async with line(plc, tmp_path, mode="advisory", settings=SETTINGS + metrics) as gateway:
+        ledger = gateway.ledger.task("overheat")
+        await until(lambda: ledger.outcomes.total() > 0, "a first recommendation")
+        await asyncio.sleep(1.2)
+        url = f"http://127.0.0.1:{free_port}/metrics"
+        text = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).read().decode())
+    said = {k: float(v) for k, v in (r.rsplit(" ", 1) for r in text.splitlines() if not r.startswith("#"))}
+    ended = sum(v for k, v in said.items() if k.startswith("lineside_requests_total{"))
+    closed = said['lineside_requests_closed_total{task="overheat"}']
+    assert closed == ended + said['lineside_requests_pending{task="overheat"}'] > 0
+    assert said['lineside_batches_total{what="submitted"}'] > 0
+    assert said['lineside_store_requests_total{what="kept"}'] > 0
+    assert said["lineside_broker_up"] == 1

@@ -1,0 +1,119 @@
+"""Figures for Prometheus: read once a second on the event loop, served from a thread, free where nobody asks.
+
+Names follow Prometheus: ``lineside_`` first, base units, ``_total`` for what only grows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from lineside_gateway.dispatch import CeleryDispatcher
+from lineside_gateway.errors import LinesideError
+from lineside_gateway.ledger import Ledger, Outcome
+from lineside_gateway.runtime.pipeline import Pipeline
+from lineside_gateway.settings.model import MetricsSettings
+from lineside_gateway.store import RequestStore
+
+READ_EVERY_S = 1.0
+
+
+class MetricsError(LinesideError):
+    """The endpoint for metrics cannot be opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the figures come from."""
+
+    ledger: Ledger
+    dispatcher: CeleryDispatcher
+    store: RequestStore
+    pipeline: Pipeline
+
+    def read(self) -> list[Metric]:
+        """All families at this moment; call it on the event loop."""
+        ended = CounterMetricFamily("lineside_requests", "Requests by how they ended.", labels=["task", "outcome"])
+        closed = CounterMetricFamily("lineside_requests_closed", "Windows that became requests.", labels=["task"])
+        pending = GaugeMetricFamily("lineside_requests_pending", "Requests that are open.", labels=["task"])
+        effects = CounterMetricFamily("lineside_effects", "What the plant was asked to do.", labels=["task", "effect"])
+        for task, ledger in self.ledger.tasks.items():
+            closed.add_metric([task], ledger.closed)
+            pending.add_metric([task], ledger.pending)
+            for outcome in Outcome:
+                ended.add_metric([task, outcome.value], ledger.outcomes[outcome])
+            for effect, count in ledger.effects.items():
+                effects.add_metric([task, effect.value], count)
+        waiting = GaugeMetricFamily("lineside_windows_waiting", "Windows that wait for a worker.", labels=["task"])
+        age = GaugeMetricFamily("lineside_queue_age_seconds", "Age of the oldest window that waits.", labels=["task"])
+        for task, (count, oldest_s) in self.pipeline.waiting(time.monotonic()).items():
+            waiting.add_metric([task], count)
+            age.add_metric([task], oldest_s)
+        values = self.ledger.values
+        received = CounterMetricFamily("lineside_values_received", "Values received from servers.", values.received)
+        return [closed, pending, ended, effects, waiting, age, received, *self._dispatch(), *self._store()]
+
+    def _dispatch(self) -> Iterable[Metric]:
+        counts, spent = self.dispatcher.counts, self.dispatcher.spent_s
+        batches = CounterMetricFamily("lineside_batches", "Batches by what became of them.", labels=["what"])
+        for what, count in counts.items():
+            batches.add_metric([what], count)
+        yield batches
+        seconds = CounterMetricFamily(
+            "lineside_batch_seconds",
+            "Seconds spent on answered batches: inference, and transfer with queueing at the broker.",
+            labels=["part"],
+        )
+        for part, total in spent.items():
+            seconds.add_metric([part], total)
+        yield seconds
+        yield GaugeMetricFamily("lineside_broker_up", "1 while the broker answers.", int(self.dispatcher.connected))
+
+    def _store(self) -> Iterable[Metric]:
+        rows = CounterMetricFamily("lineside_store_requests", "Requests by what the store did.", labels=["what"])
+        for what, count in self.store.counts.items():
+            rows.add_metric([what], count)
+        yield rows
+
+
+class _Held(Collector):
+    """Hands out what was read last: a scrape comes on a thread of its own."""
+
+    def __init__(self) -> None:
+        self.families: list[Metric] = []
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
+
+
+async def serve_metrics(settings: MetricsSettings, source: Source) -> None:
+    """Serve ``/metrics`` until cancelled; returns at once where the settings name no port.
+
+    Raises:
+        MetricsError: The port cannot be opened.
+    """
+    if settings.port is None:
+        return
+    held, registry = _Held(), CollectorRegistry()
+    held.families = source.read()
+    registry.register(held)
+    try:
+        server, thread = start_http_server(settings.port, settings.host, registry)
+    except OSError as e:
+        raise MetricsError(
+            f"metrics cannot be served on {settings.host}:{settings.port}: {e}; choose another metrics.port"
+        ) from e
+    try:
+        while True:
+            held.families = source.read()
+            await asyncio.sleep(READ_EVERY_S)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

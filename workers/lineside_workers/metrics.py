@@ -1,0 +1,54 @@
+"""Figures of one worker process for Prometheus, read when it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from lineside_workers.errors import WorkerError
+from lineside_workers.figures import Figures
+
+
+class WorkerCollector(Collector):
+    """Batches by status, windows, seconds; restarts and the running batch as ``describe`` tells them. Any thread."""
+
+    def __init__(self, figures: Figures, describe: Callable[[], Mapping[str, object]]) -> None:
+        self._figures, self._describe = figures, describe
+
+    def collect(self) -> Iterable[Metric]:
+        """All families at this moment."""
+        figures, row = self._figures, self._describe()
+        batches = CounterMetricFamily("lineside_worker_batches", "Batches by status.", labels=["status"])
+        for status, count in tuple(figures.batches.items()):
+            batches.add_metric([status], count)
+        yield batches
+        yield CounterMetricFamily("lineside_worker_windows", "Windows in batches that ran.", figures.windows)
+        seconds = CounterMetricFamily("lineside_worker_seconds", "Seconds by what they went into.", labels=["part"])
+        seconds.add_metric(["inference"], figures.inference_s)
+        seconds.add_metric(["answer"], figures.answer_s)
+        yield seconds
+        yield CounterMetricFamily("lineside_worker_restarts", "Restarts by the supervisor.", _number(row, "restarts"))
+        yield GaugeMetricFamily("lineside_worker_busy_seconds", "Age of the running batch.", _number(row, "busy_s"))
+
+
+def serve(port: int, host: str, collector: WorkerCollector) -> None:
+    """Serve ``/metrics`` from a daemon thread until the process ends.
+
+    Raises:
+        WorkerError: The port cannot be opened.
+    """
+    registry = CollectorRegistry()
+    registry.register(collector)
+    try:
+        start_http_server(port, host, registry)
+    except OSError as e:
+        raise WorkerError(
+            f"metrics cannot be served on {host}:{port}: {e}; choose another LINESIDE_METRICS_PORT"
+        ) from e
+
+
+def _number(row: Mapping[str, object], name: str) -> float:
+    return float(str(row.get(name, 0)))
