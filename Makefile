@@ -6,7 +6,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults check format docs constraints train evaluate bench-server bench-ingest bench-models bench-dispatch clean
+.PHONY: help install demo test test-faults check format docs constraints train evaluate bench-server bench-ingest bench-tags bench-models bench-dispatch clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ bench-server: .venv/.runtime  ## CPU per subscribed write and latency of the hos
 
 bench-ingest: .venv/.runtime  ## Client CPU per value: Lineside beside asyncua, node-opcua and the transport alone
 	@$(BIN)/python benchmarks/ingest/__main__.py $(ARGS)
+
+bench-tags: .venv/.runtime  ## 50,000 tags at 1 Hz and 10,000 at 10 Hz into windows; ARGS="--minutes 5"
+	@$(BIN)/python benchmarks/ingest/tags.py $(ARGS)
 
 bench-models: .venv/.runtime  ## Models on public data beside trees; ARGS="--only cmapss,ai4i --seeds 5", needs LINESIDE_DATA
 	@$(BIN)/python -m benchmarks.models $(ARGS)

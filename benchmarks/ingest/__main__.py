@@ -45,7 +45,7 @@ CASES = (
     Case("1000", "1,000 Doubles a publish", 1000),
     Case("100", "100 Doubles a publish", 100),
     Case(
-        "mixed", "5,000 of four types, a new layout in each", 5000, ("--mixed", "--variants", "160"), ("--mixed",),
+        "mixed", "5,000 of four types, a new layout in each", 5000, ("--mixed", "--variants", "96"), ("--mixed",),
         ("handler", "lineside", "transport", "node-opcua"),
     ),
     Case(

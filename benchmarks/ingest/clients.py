@@ -69,7 +69,10 @@ def settings(options: argparse.Namespace) -> ServerSettings:
     """The generator as a server."""
     plain: dict[str, Any] = {"name": "G", "url": options.url, "batch_size": BATCH, "history": False}
     if options.keys:
-        plain["security"] = {"policy": "Basic256Sha256", "trust": [str(options.keys / "server" / "own")]}
+        plain["security"] = {
+            "policy": "Basic256Sha256",
+            "trust": [str(options.keys / "server" / "own" / "certificate.der")],
+        }
     return ServerSettings.model_validate(plain)
 
 

@@ -2,7 +2,8 @@
 
 Sessions, channels and reads are asyncua's. CreateMonitoredItems takes any NodeId; SetPublishingMode(true) starts the
 flood: from then on each PublishRequest is answered at once with an encoded response, and event time moves on by 100 ms
-with each round of all items. Prints ``ready <url>`` and, per closed session, a line of JSON about itself.
+with each round of all items. With ``--rate`` all tags are sent once per publishing interval instead. Prints
+``ready <url>``, and a line of JSON when a flood is stopped.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ from asyncua.server import binary_server_asyncio, uaprocessor
 from asyncua.ua.ua_binary import struct_from_binary
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from benchmarks.ingest.messages import HANDLE_AT, SEQUENCE_AT, SUBSCRIPTION_AT, Message, message, now_ticks
+from benchmarks.ingest.messages import HANDLE_AT, MORE_AT, SEQUENCE_AT, SUBSCRIPTION_AT, Message, message, now_ticks
 from lineside_gateway.opcua.security import Pki
 
 STEP_TICKS = 1_000_000
 """Event time between two rounds: 100 ms."""
 CHUNK_BYTES = 65_535
 HEADER_BYTES = 24
+GROUP = 5_000
+"""Items per response at a rate."""
 TOKEN_SIZES = {0: 2, 1: 4, 2: 7, 4: 19}
 subscription_ids = itertools.count(1)
 
@@ -55,28 +58,48 @@ class Flood:
         self.handles: list[int] = []
         self.messages: list[Message] = []
         self.requests: deque[tuple[int, int]] = deque()
+        self.backlog: deque[tuple[int, int]] = deque()
+        self.interval_ms = 0.0
         self.running = False
         self.sent = self.values = 0
         self.ticks = now_ticks()
         self.began = (time.perf_counter(), time.process_time())
 
     def start(self) -> None:
-        """Encode the responses and answer what waits."""
+        """Encode the responses; from now on requests are answered."""
+        if self.options.rate:
+            self.running = True
+            self.ticking = asyncio.create_task(self.tick())
+            return
         variants = self.options.variants
         self.messages = [message(self.handles, mixed=self.options.mixed, seed=k) for k in range(variants)]
         self.running = True
         self.began = (time.perf_counter(), time.process_time())
-        self.pump()
+
+    async def tick(self) -> None:
+        """At a rate: all tags once per publishing interval, in responses of ``GROUP`` items, at round times."""
+        groups = [self.handles[at : at + GROUP] for at in range(0, len(self.handles), GROUP)]
+        self.messages = [message(g, mixed=False, seed=k) for k, g in enumerate(groups)]
+        step = round(self.interval_ms * 10_000)
+        self.ticks = (now_ticks() // STEP_TICKS + 10) * STEP_TICKS
+        while self.running:
+            await asyncio.sleep((self.ticks - now_ticks()) / 1e7)
+            self.backlog += [(k, self.ticks) for k in range(len(self.messages))]
+            self.ticks += step
+            self.pump()
 
     def pump(self) -> None:
-        """Answer all requests that wait."""
-        while self.running and self.requests:
+        """Answer all requests that wait, at a rate as far as there is something to send."""
+        while self.running and self.requests and (self.backlog or not self.options.rate):
             handle, request = self.requests.popleft()
-            found = self.messages[self.sent % len(self.messages)]
+            number, ticks = self.backlog.popleft() if self.backlog else (self.sent, self.ticks + STEP_TICKS)
+            found = self.messages[number % len(self.messages)]
+            if not self.options.rate:
+                self.ticks = ticks
             self.sent += 1
             self.values += found.count
-            self.ticks += STEP_TICKS
-            found.stamp(self.ticks)
+            found.stamp(ticks)
+            struct.pack_into("<?", found.body, MORE_AT, bool(self.backlog))
             struct.pack_into("<I", found.body, HANDLE_AT, handle)
             struct.pack_into("<I", found.body, SUBSCRIPTION_AT, self.id)
             struct.pack_into("<I", found.body, SEQUENCE_AT, self.sent)
@@ -103,7 +126,8 @@ class Flood:
     def report(self) -> None:
         """Tell how busy this process was."""
         wall, cpu = time.perf_counter() - self.began[0], time.process_time() - self.began[1]
-        print(json.dumps({"sent": self.sent, "busy": round(cpu / wall, 2)}), flush=True)
+        done = {"sent": self.sent, "values": self.values, "unsent": len(self.backlog), "busy": round(cpu / wall, 2)}
+        print(json.dumps(done), flush=True)
 
 
 def take_over(options: argparse.Namespace) -> None:
@@ -118,6 +142,7 @@ def take_over(options: argparse.Namespace) -> None:
             wanted = struct_from_binary(ua.CreateSubscriptionParameters, body)
             self.flood = Flood(self, options)
             response = ua.CreateSubscriptionResponse()
+            self.flood.interval_ms = wanted.RequestedPublishingInterval
             interval, alive = wanted.RequestedPublishingInterval, wanted.RequestedMaxKeepAliveCount
             response.Parameters = ua.CreateSubscriptionResult(self.flood.id, interval, 10_000, max(alive, 1000))
         elif flood is None or kind not in (PUBLISH, ITEMS, MODE, DELETE):
@@ -131,16 +156,20 @@ def take_over(options: argparse.Namespace) -> None:
             self._transport.write(created(self, flood, items, header, sequence))
             return True
         elif kind == MODE:
+            if struct_from_binary(ua.SetPublishingModeParameters, body).PublishingEnabled:
+                flood.start()
+            else:
+                flood.running = False
+                flood.report()
             response = ua.SetPublishingModeResponse()
             response.Parameters.Results = [ua.StatusCode()]
         else:
             flood.running = False
-            flood.report()
             response = ua.DeleteSubscriptionsResponse()
             response.Results = [ua.StatusCode()]
         self.send_response(header.RequestHandle, sequence, response)
-        if kind == MODE and flood is not None:
-            flood.start()
+        if flood is not None and flood.running:
+            flood.pump()
         return True
 
     def data_received(self: Any, data: bytes) -> None:
@@ -217,6 +246,7 @@ def main() -> None:
     parser.add_argument(
         "--mixed", action="store_true", help="tags of several types, the layout another in each message"
     )
+    parser.add_argument("--rate", action="store_true", help="all tags once per publishing interval, not a flood")
     parser.add_argument("--variants", type=int, default=4, help="different messages")
     parser.add_argument("--keys", type=Path, help="folder for a certificate: offer SignAndEncrypt")
     logging.basicConfig(level=logging.ERROR)

@@ -24,6 +24,7 @@ from lineside_plugins.types import FloatArray
 
 BASE_US = 60_000_000  # coarsest base cell: what a change inside it may not see of the newest samples
 MAX_CELLS = 1 << 20  # base cells in a window's history; a finer grid than that is a mistake in the task's inputs
+RING_CELLS = 1 << 19  # base cells that wait to be complete, of all channels together: 20 to 30 MB at most
 _UNSET = -(2**62)
 _NO, _POOR, _GOOD = 0, 1, 2  # of the newest sample in a base cell: none, not good, good
 
@@ -58,7 +59,7 @@ class Grid:
         self.base_us = base_us
         self.per_cell = round(spec.period_s * 1e6) // base_us
         self.history = spec.length * self.per_cell
-        self.chunk = max(8, min(256, 8192 // self.per_cell))
+        self.chunk = max(8, min(256, 8192 // self.per_cell, RING_CELLS // max(rows.size, 1)))
         self._ring = self.per_cell + self.chunk + 2
         self._line = self.history + max(self.history, self.chunk + 2)
         equipment, channels = rows.shape
@@ -68,6 +69,7 @@ class Grid:
         self._rows = {k: self._lookup(rows, self._columns[k]) for k in Aggregate if len(self._columns[k])}
         # Planes 0, 1: sum and count of Good samples; 2, 3: of Uncertain ones.
         self._sums = np.zeros((4, *self._shape))
+        self._planes = 2  # 4 once there has been a sample that is not Good
         self._peaks = np.full((2, *self._shape), -np.inf) if Aggregate.MAX in self._rows else None
         self._last = np.full(self._shape, np.nan)
         self._state = np.zeros(self._shape, np.uint8)
@@ -118,6 +120,7 @@ class Grid:
         size = self._last.size
         plane: IntArray | int = 0
         if not every(good):
+            self._planes = 4
             known = np.isfinite(value)
             at, value, good = at[known], value[known], good[known]
             plane = np.where(good, 0, 1)
@@ -201,17 +204,18 @@ class Grid:
             self._values[e, at : at + m] = values[j]
             self._good[e, at : at + m] = good[j]
             self._sealed[e] = k1
-        self._sums[:, lines, ring[:m]] = 0.0
+        self._sums[: self._planes, lines, ring[:m]] = 0.0
         if self._peaks is not None:
             self._peaks[:, lines, ring[:m]] = -np.inf
         self._state[lines, ring[n - 1 :]] = _NO
 
     def _means(self, lines: IntArray, roll: IntArray) -> tuple[DoubleArray, BoolArray]:
-        sums = self._sums[:, lines[..., None], roll]  # (4, lines, m, n, C)
+        sums = self._sums[: self._planes, lines[..., None], roll]  # (planes, lines, m, n, C)
         sums = sums[:, :, :, 0] if self.per_cell == 1 else sums.sum(axis=3)
         good: NDArray[np.bool_] = sums[1] > 0
         means = np.full(good.shape, np.nan)
-        np.divide(sums[2], sums[3], out=means, where=sums[3] > 0)
+        if self._planes == 4:
+            np.divide(sums[2], sums[3], out=means, where=sums[3] > 0)
         np.divide(sums[0], sums[1], out=means, where=good)
         return means, good
 

@@ -201,7 +201,7 @@ class Intake:
         self._folded = len(self.log)
         self._tally.used += len(block)
         if len(block):
-            self.accounts.use(np.asarray(block.starts))
+            self.accounts.use(block.starts)
         if len(duplicates):
             self._drop("duplicate", duplicates)
         return block

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -43,7 +42,7 @@ class Block:
     time_us: IntArray
     value: DoubleArray
     good: BoolArray
-    starts: Sequence[int]
+    starts: IntArray
     _cells: dict[int, IntArray] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -54,7 +53,7 @@ class Block:
         """Where the samples of tag ``index`` lie, in time order."""
         if index + 1 >= len(self.starts):
             return slice(0, 0)
-        return slice(self.starts[index], self.starts[index + 1])
+        return slice(int(self.starts[index]), int(self.starts[index + 1]))
 
     def cells(self, cell_us: int) -> IntArray:
         """(N,) number of the cell ``(k * cell_us, (k + 1) * cell_us]`` of each sample; computed once per length."""
@@ -65,7 +64,7 @@ class Block:
 
 
 NONE = np.empty(0, np.int64)
-EMPTY = Block(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_), ())
+EMPTY = Block(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_), np.empty(0, np.int64))
 
 
 def every(mask: BoolArray) -> bool:
@@ -202,9 +201,8 @@ def _sorted(columns: Columns, tags: int) -> tuple[Block, IntArray]:
     return Block(index, time_us, columns[2][order], columns[3][order], _starts(index, tags)), duplicates
 
 
-def _starts(index: IntArray, tags: int) -> list[int]:
-    starts: list[int] = np.searchsorted(index, np.arange(tags + 1)).tolist()
-    return starts
+def _starts(index: IntArray, tags: int) -> IntArray:
+    return np.append(0, np.cumsum(np.bincount(index, minlength=tags)))
 
 
 def _order(index: IntArray, time_us: IntArray) -> IntArray:
