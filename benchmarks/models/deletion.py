@@ -27,7 +27,7 @@ def run(setting: Setting) -> list[Row]:
     """Ratio of the two moves over engines, and the cost of explaining one forecast."""
     fleet, _ = engines.load(setting)
     split = engines.split(fleet, 0, held_out=HELD_OUT)
-    model = cmapss.fitted(setting, fleet, split, 0).blend
+    model = cmapss.fitted(setting, fleet, split, 0)
     fit = fleet.of(split.fit)
     reference = np.median(fleet.rows[fit[fleet.life[fit] > CAP]], axis=0)
     point = engines.moments(fleet, split.held_out, 0)

@@ -38,7 +38,7 @@ def run(setting: Setting) -> list[Row]:
     split = engines.split(fleet, 0, held_out=HELD_OUT)
     fit = fleet.table(fleet.of(split.fit, every=6 if setting.quick else 1, first=10))
     validation = fleet.table(fleet.of(split.calibration, every=4))
-    teacher = cmapss.fitted(setting, fleet, split, 0).blend
+    teacher = cmapss.fitted(setting, fleet, split, 0)
     student = distil(teacher, fit, validation, STUDENT, 0)
     point = engines.moments(fleet, split.held_out, 0)
     rows, target, unit = fleet.rows[point], fleet.capped[point], fleet.names[fleet.engine[point]]

@@ -16,7 +16,7 @@ from lineside_plugins.learning.network import Schedule
 from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.learning.onnx_model import OnnxModel
 from lineside_workers.learning import calibration, explanation
-from lineside_workers.learning.calibration import Bounds
+from lineside_workers.learning.calibration import Bounds, LevelBand
 from lineside_workers.learning.encoders import PretrainRecipe, Unlabelled, pretrain
 from lineside_workers.learning.export import write_onnx
 from lineside_workers.learning.heads import BlendRecipe, Table, distil, fit_blend
@@ -104,6 +104,20 @@ def test_intervals_hold_per_group_where_noise_differs() -> None:
     for name in ("quiet", "noisy"):
         assert 0.87 < band.covers(fresh)[group == name].mean() < 0.93
     assert margin["noisy"] > 4 * margin["quiet"]
+
+
+def test_a_band_by_level_is_narrow_where_forecasts_are_good() -> None:
+    """Where errors grow with the forecast, a band by level covers as asked at both ends; a constant one cannot."""
+    rng = np.random.default_rng(9)
+    said = rng.uniform(1, 10, 8000)
+    target = said + rng.normal(0, said / 4)
+    unit = np.arange(8000) // 20
+    band = LevelBand.fit(said[:4000], target[:4000], unit[:4000], 0.9, levels=8)
+    bounds = band.bounds(said[4000:], -100, 100)
+    covered, low = bounds.covers(target[4000:]), said[4000:] < 3
+    assert 0.87 < covered.mean() < 0.93
+    assert 0.85 < covered[low].mean() < 0.95
+    assert (bounds.high - bounds.low)[low].mean() < 0.5 * bounds.width
 
 
 def test_a_followed_margin_keeps_coverage_through_a_shift() -> None:
