@@ -80,7 +80,7 @@ class Pulse:
 
     async def _listen(self, now: float) -> None:
         limit_s = BEATS_MISSED * self._settings.period_s
-        for equipment_id, (_, at_s) in self._heard.items():
+        for equipment_id, (_, at_s) in tuple(self._heard.items()):
             still = now - at_s > limit_s
             if still and equipment_id not in self._silent:
                 cause = f"{equipment_id}.{self._settings.plant_tag} has stood still for {now - at_s:.0f} s"

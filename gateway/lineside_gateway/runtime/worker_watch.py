@@ -51,7 +51,7 @@ class WorkerWatch:
 
     async def show(self) -> None:
         """Tell nodes that were hosted later what is absent already."""
-        for task, (fault, cause) in self._absent.items():
+        for task, (fault, cause) in tuple(self._absent.items()):
             await self._hosted.fault(task, None, cause, fault)
 
     async def _look(self, task: str) -> None:
