@@ -6,7 +6,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults check format docs constraints train evaluate bench-server bench-ingest bench-tags bench-models bench-dispatch clean
+.PHONY: help install demo test soak-ingest test-faults check format docs constraints train evaluate bench-server bench-ingest bench-tags bench-models bench-dispatch clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ test: .venv/.dev  ## The test suite: real OPC UA servers, a real broker, a real 
 
 test-faults: .venv/.dev  ## Faults injected into real processes; prints a table of recovery times
 	@$(BIN)/python -m pytest -n 3 -m faults --timeout 3600 $(ARGS)
+
+soak-ingest: .venv/.dev  ## A reconnect every 30 s for half an hour: memory, tasks and sessions stay; LINESIDE_SOAK_MINUTES=30
+	@$(BIN)/python -m pytest -n 0 -s -m soak $(ARGS)
 
 check: .venv/.dev  ## Format, lint, types, import rules, docs against code
 	@$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""``users`` and ``trust``: who may come to the hosted server, and with which application."""
+"""``users``: who may come to the hosted server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ def register(app: typer.Typer) -> None:
     users.command("list")(list_users)
     users.command()(roles)
     app.add_typer(users, name="users")
-    app.command()(trust)
 
 
 def add(
@@ -97,32 +96,6 @@ def roles() -> None:
 
     for role, words in MAY.items():
         typer.echo(f"{role.value:9} {words}")
-
-
-def trust(
-    which: Annotated[str, typer.Argument(help="First characters of the certificate's SHA-256; none lists them.")] = "",
-    config: _Config = _DEFAULT,
-) -> None:
-    """List the rejected certificates, or trust one: it moves from pki/rejected to pki/trusted.
-
-    Compare the fingerprint with the one the other side shows before you trust it.
-
-    [bold]Example[/]
-
-      lineside trust 3f2a90c1
-    """  # fmt: skip
-    from lineside_gateway.opcua.security import Pki  # noqa: PLC0415
-
-    gateway = _settings(config).gateway
-    pki = Pki(gateway.data_dir / "pki", gateway.id)
-    if which:
-        typer.echo(f"trusted {pki.trust(which)}")
-        return
-    table = Table("SHA-256", "subject", "valid until", box=None, pad_edge=False)
-    for print_, certificate in pki.rejected().items():
-        subject = escape(certificate.subject.rfc4514_string())
-        table.add_row(print_[:32], subject, f"{certificate.not_valid_after_utc:%Y-%m-%d}")
-    Console().print(table)
 
 
 def _password(name: str, file: Path | None) -> str:

@@ -79,7 +79,7 @@ class ClientTrust:
         (folder / f"client-{print_[:16]}.der").write_bytes(der)
         why = " and ".join(f for f in flaws if f) or "not trusted"
         logger.warning(
-            "client_rejected certificate %s... (%s) is %s; if you know it, run: lineside trust %s",
+            "client_rejected certificate %s... (%s) is %s; if you know it, run: lineside trust accept %s",
             print_[:16], certificate.subject.rfc4514_string()[:120], why, print_[:16],
         )  # fmt: skip
 

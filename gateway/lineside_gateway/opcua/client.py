@@ -12,12 +12,11 @@ from pathlib import Path
 from lineside_gateway.errors import JobControlError, WriteError
 from lineside_gateway.opcua.addresses import Namespaces
 from lineside_gateway.opcua.connection import Connection
+from lineside_gateway.opcua.coverage import Coverage
 from lineside_gateway.opcua.delivery import Equipment, Sink, TagNode
 from lineside_gateway.opcua.feeds import Feeds
 from lineside_gateway.opcua.history import HistoryReader
 from lineside_gateway.opcua.job_control import Updated
-from lineside_gateway.opcua.monitoring import Item
-from lineside_gateway.opcua.nodes import resolve
 from lineside_gateway.opcua.plan import ServerPlan
 from lineside_gateway.opcua.routing import Counters
 from lineside_gateway.opcua.security import Pki
@@ -36,6 +35,8 @@ RETRY_LATE_S = 60.0
 BOOT_S = 120.0
 """Missing tags are looked for again after 1, 2, 4, 8, 10, 10 ... s while a PLC may still boot, then each 60 s; those
 that no task needs each 60 s."""
+AUDIT_S = 10.0
+"""Quiet tags are read this often, to see whether the server has ceased to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class LinkStatus:
     resumes: int
     equipment: int
     tags: int
+    polled: int
+    """Those of ``tags`` that the server does not monitor."""
     pending: Mapping[tuple[str, str], str]
     """(equipment_id, tag) -> why it is not delivered; tags that no task needs are left out."""
     counters: Counters
@@ -72,9 +75,7 @@ class ServerLink:
         self._ready = False
         self._subscription: TagSubscription | None = None
         self._feeds: Feeds | None = None
-        self._equipment: dict[str, Equipment] = {}
-        self._watched: set[tuple[str, str]] = set()
-        self._rejected: dict[tuple[str, str], str] = {}
+        self._coverage: Coverage | None = None
         self._history_read = False
         self._gaps: list[int] = []
 
@@ -106,15 +107,13 @@ class ServerLink:
     @property
     def equipment(self) -> Sequence[Equipment]:
         """Equipment as last resolved."""
-        return tuple(self._equipment.values())
+        return () if self._coverage is None else tuple(self._coverage.equipment.values())
 
     @property
     def status(self) -> LinkStatus:
         """How the link stands now."""
         error = "" if self._session.error is None else self._session.error.sentence
-        optional = frozenset().union(*(w.optional for w in self.plan.equipment))
-        missing = ((e.id, t, cause) for e in self.equipment for t, cause in e.missing.items())
-        pending = {(e, t): cause for e, t, cause in missing if t not in optional} | self._rejected
+        pending = {} if self._coverage is None else self._coverage.pending
         pending |= self._feeds.pending if self._feeds is not None else {}
         counters = self._subscription.counters if self._subscription is not None else Counters()
         return LinkStatus(
@@ -124,8 +123,9 @@ class ServerLink:
             error,
             self._session.connects,
             self._session.resumes,
-            len(self._equipment),
-            len(self._watched),
+            len(self.equipment),
+            0 if self._coverage is None else self._coverage.watched,
+            0 if self._coverage is None else self._coverage.polled,
             pending,
             counters,
         )
@@ -137,7 +137,7 @@ class ServerLink:
         """
         if equipment_id == self.name and self._feeds is not None and tag in self._feeds.counters:
             return self._feeds.counters[tag]
-        equipment = self._equipment.get(equipment_id)
+        equipment = None if self._coverage is None else self._coverage.equipment.get(equipment_id)
         return None if equipment is None else equipment.tags.get(tag)
 
     async def write(self, equipment_id: str, tag: str, value: Scalar, *, read_back: bool = True) -> Written:
@@ -189,14 +189,16 @@ class ServerLink:
         return await self._feeds.orders.update(job_order_id, priority, equipment_id)
 
     async def _serve(self, connection: Connection, sink: Sink) -> None:
-        subscription, feeds = self._subscription, self._feeds
-        if not connection.vitals.ready or subscription is None or feeds is None:
+        subscription, feeds, coverage = self._subscription, self._feeds, self._coverage
+        if not connection.vitals.ready or subscription is None or feeds is None or coverage is None:
             subscription = self._subscription = TagSubscription(connection, sink)
-            self._watched, self._rejected = set(), {}
+            if coverage is None:
+                coverage = self._coverage = Coverage(self.plan.server, self.plan.equipment, sink)
+            coverage.begin(connection, subscription)
             await subscription.open()
             self._connection = connection
             feeds = self._feeds = Feeds(connection, subscription, self.plan, sink)
-            await self._begin(connection, subscription, feeds, sink)
+            await self._begin(connection, subscription, feeds, coverage, sink)
             connection.vitals.ready = True
         else:
             self._connection = connection
@@ -204,25 +206,50 @@ class ServerLink:
             sink.resolved(self.name, self.equipment)
         self._gaps = []
         self._ready = True
-        started, wait = time.monotonic(), RETRY_FIRST_S
-        while True:
-            await subscription.guard(wait)
-            if self._is_incomplete(feeds):
-                await self._resolve(connection, subscription, sink)
-                await feeds.open()
-            soon = time.monotonic() - started < BOOT_S and bool(self.status.pending or self._absent)
-            wait = min(2 * wait, RETRY_SOON_S) if soon else RETRY_LATE_S
+        await self._keep(subscription, feeds, coverage)
 
-    async def _begin(self, connection: Connection, subscription: TagSubscription, feeds: Feeds, sink: Sink) -> None:
-        """Resolve, subscribe and open the feeds; at the first connection with what the server's history has."""
-        if self._history_read or not self.plan.server.history:
-            await self._resolve(connection, subscription, sink)
+    async def _keep(self, subscription: TagSubscription, feeds: Feeds, coverage: Coverage) -> None:
+        """Look for what is missing, poll what is not monitored, audit what is quiet, until the connection is lost."""
+        retries = Retries()
+        poll_at = time.monotonic()
+        audit_at = poll_at + AUDIT_S
+        while True:
+            due = min(retries.due_at, audit_at, poll_at if coverage.polled else audit_at)
+            await subscription.guard(max(due - time.monotonic(), 0.01))
+            now = time.monotonic()
+            if coverage.polled and now >= poll_at:
+                await coverage.poll()
+                poll_at = now + self.plan.server.poll_interval_s
+            if now >= audit_at:
+                await coverage.audit()
+                audit_at = now + AUDIT_S
+            retries.note(frozenset(self.status.pending))
+            if now >= retries.due_at:
+                if coverage.incomplete or feeds.pending:
+                    await coverage.extend()
+                    await feeds.open()
+                retries.count(frozenset(self.status.pending), absent=coverage.absent)
+
+    async def _begin(
+        self, connection: Connection, subscription: TagSubscription, feeds: Feeds, coverage: Coverage, sink: Sink
+    ) -> None:
+        """Resolve, subscribe and open the feeds, with what the server's history has.
+
+        At the first connection as far back as the windows reach, later what a loss has left out.
+        """
+        if not self.plan.server.history:
+            await coverage.extend()
             await feeds.open()
             return
-        reader = feeds.history = HistoryReader(connection, self.plan.depths_s, sink)
+        reader = HistoryReader(connection, self.plan.depths_s, sink)
+        feeds.history = None if self._history_read else reader
         hold = subscription.hold()
-        await self._resolve(connection, subscription, sink)
-        await reader.fill([n for e in self.equipment for n in e.tags.values()], hold)
+        await coverage.extend()
+        nodes = [n for e in self.equipment for n in e.tags.values()]
+        if self._history_read:
+            await reader.refill(nodes, hold)
+        else:
+            await reader.fill(nodes, hold)
         subscription.counters.history = reader.report.values
         self._history_read = True  # from the first live sample on the watermark is past what would be read again
         await subscription.release()
@@ -230,30 +257,26 @@ class ServerLink:
         feeds.history = None
         reader.tell()
 
-    @property
-    def _absent(self) -> bool:
-        """True where an entry of the settings' equipment leads to nothing."""
-        return len(self.plan.equipment) > len(self._equipment)
 
-    def _is_incomplete(self, feeds: Feeds) -> bool:
-        return self._absent or bool(self._rejected or feeds.pending) or any(e.missing for e in self.equipment)
+class Retries:
+    """When to look again for what is missing: soon while a PLC may still boot, then each minute."""
 
-    async def _resolve(self, connection: Connection, subscription: TagSubscription, sink: Sink) -> None:
-        """Find what is wanted and subscribe to what is new; a rejected item is listed and the others flow."""
-        before = {(e.id, t) for e in self.equipment for t in e.tags} if self._watched else set()
-        found = await resolve(connection, self.plan.equipment)
-        self._equipment = {e.id: e for e in found}
-        nodes = [n for e in found for n in e.tags.values() if (n.equipment_id, n.tag) not in self._watched]
-        if not self._watched or {(e.id, t) for e in found for t in e.tags} != before:
-            sink.resolved(self.name, self.equipment)
-        codes = await subscription.watch([Item(n.node_id, tag=n) for n in nodes])
-        for node, code in zip(nodes, codes, strict=True):
-            key = (node.equipment_id, node.tag)
-            if code.is_good():
-                self._watched.add(key)
-                self._rejected.pop(key, None)
-            else:
-                cause = f"server '{self.name}' does not monitor {node.address}: {code.name}: {code.doc}"
-                if self._rejected.get(key) != cause:
-                    logger.warning("item_rejected equipment=%s tag=%s cause=%s", *key, cause)
-                self._rejected[key] = cause
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._wait_s = RETRY_FIRST_S
+        self._pending: frozenset[tuple[str, str]] = frozenset()
+        self.due_at = self._since + self._wait_s
+
+    def note(self, pending: frozenset[tuple[str, str]]) -> None:
+        """Begin anew where something is missing that was not before."""
+        if pending - self._pending:
+            self._since, self._wait_s = time.monotonic(), RETRY_FIRST_S
+            self.due_at = min(self.due_at, self._since + self._wait_s)
+        self._pending = pending
+
+    def count(self, pending: frozenset[tuple[str, str]], *, absent: bool) -> None:
+        """After a look at what is still missing."""
+        soon = time.monotonic() - self._since < BOOT_S and (bool(pending) or absent)
+        self._wait_s = min(2 * self._wait_s, RETRY_SOON_S) if soon else RETRY_LATE_S
+        self._pending = pending
+        self.due_at = time.monotonic() + self._wait_s

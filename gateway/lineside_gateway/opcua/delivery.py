@@ -86,7 +86,7 @@ class Equipment:
 class Sink(Protocol):
     """Receives everything a server sends. Called on the event loop; must not block and must not raise.
 
-    Of one server, ``history`` and ``history_ends`` come first, at its first connection only.
+    Of one server, ``history`` and ``history_ends`` come first, ``history`` again after a loss, before what is live.
     Within one publish response the order is: ``samples``, ``exact``, ``latest`` by source time, ``record``,
     then ``flush``.
     """
@@ -146,6 +146,9 @@ class Sink(Protocol):
         Returns:
             What names the gap to ``filled``.
         """
+
+    def newest_us(self, tags: Sequence[TagNode]) -> list[int]:
+        """SourceTimestamp of the latest sample received of each tag (us since 1970 UTC), 0 before any."""
 
     def filled(self, gap: int) -> None:
         """What a gap left out has been delivered after all, or nothing was."""

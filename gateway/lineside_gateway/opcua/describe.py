@@ -9,8 +9,11 @@ from asyncua import ua
 
 from lineside_gateway.opcua.connection import Connection
 from lineside_gateway.opcua.delivery import TagNode
-from lineside_gateway.opcua.standard import AttributeIds, ObjectIds, UaError
+from lineside_gateway.opcua.standard import AttributeIds, ObjectIds, StatusCodes, UaError
+from lineside_gateway.opcua.values import status_of
 
+GONE = {StatusCodes.BadNodeIdUnknown, StatusCodes.BadNodeIdInvalid}
+"""What a server says of a node that it does not have."""
 _HIGHEST_BUILT_IN = 25
 """Identifiers 1..25 of namespace 0 are the built-in types (OPC UA Part 6, 5.1.2)."""
 _ENUMERATION = 29
@@ -30,7 +33,12 @@ class Describer:
         self._types: dict[ua.NodeId, tuple[ua.VariantType | None, str]] = {}
 
     async def describe(self, equipment_id: str, places: Mapping[str, ua.NodeId]) -> dict[str, TagNode]:
-        """The TagNode of each tag; a NodeId that the server does not know is described by the server's silence."""
+        """The TagNode of each tag whose NodeId the server knows; what else it is silent about stays open."""
+        known = await self._connection.read(list(places.values()), AttributeIds.NodeClass)
+        there = {t: n for (t, n), dv in zip(places.items(), known, strict=True) if status_of(dv) not in GONE}
+        return await self._describe(equipment_id, there) if there else {}
+
+    async def _describe(self, equipment_id: str, places: Mapping[str, ua.NodeId]) -> dict[str, TagNode]:
         tags, nodes = list(places), list(places.values())
         # At once: a server that is slow to answer is asked for all of it in one round trip.
         data_types, ranks, access, (units, ranges) = await asyncio.gather(

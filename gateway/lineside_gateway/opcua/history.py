@@ -115,6 +115,18 @@ class HistoryReader:
                 for equipment_id in sorted(self._reached):
                     self._sink.history_ends(equipment_id, live_us)
 
+    async def refill(self, nodes: Sequence[TagNode], hold: Hold) -> None:
+        """Deliver what the history of ``nodes`` has between the last samples received and the first live one."""
+        async with self.bounded():
+            candidates = await self.candidates(nodes)
+            newest = [t for t in self._sink.newest_us(candidates) if t > 0]
+            if not newest:
+                return
+            live_us = await hold.first_us()
+            start = moment(max(min(newest) + 1, live_us - round(max(self._depths_s.values()) * 1e6)))
+            for part in chunks(candidates, self._connection.limits.history) if live_us else ():
+                await self._span(part, start, live_us, bounds=False)
+
     async def candidates(self, nodes: Sequence[TagNode]) -> list[TagNode]:
         """Those of ``nodes`` that a window needs and whose history may be read."""
         wanted = [n for n in nodes if n.numeric and n.tag in self._depths_s]

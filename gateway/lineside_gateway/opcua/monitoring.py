@@ -10,7 +10,7 @@ from asyncua import ua
 from lineside_gateway.opcua.connection import Connection, Limit
 from lineside_gateway.opcua.delivery import TagNode
 from lineside_gateway.opcua.standard import AttributeIds, StatusCodes
-from lineside_gateway.settings import Report
+from lineside_gateway.settings import Report, TagSampling
 
 _NO_FILTER = {
     StatusCodes.BadMonitoredItemFilterUnsupported,
@@ -46,7 +46,7 @@ class Monitor:
 
         A server that knows no timestamp trigger is asked again without it.
         """
-        codes = await self._request(subscription_id, items, filtered=self._connection.server.report is Report.TIMESTAMP)
+        codes = await self._request(subscription_id, items, filtered=True)
         again = {h: items[h] for h, c in codes.items() if c.value in _NO_FILTER and items[h].event_filter is None}
         return codes | await self._request(subscription_id, again, filtered=False)
 
@@ -72,13 +72,25 @@ class Monitor:
         request.MonitoringMode = ua.MonitoringMode.Reporting
         parameters = request.RequestedParameters
         parameters.ClientHandle = ua.UInt32(handle)
-        parameters.SamplingInterval = server.sampling_interval_ms
-        parameters.QueueSize = ua.UInt32(item.queue_size or server.queue_size)
+        own = server.sampling_of("" if item.tag is None else item.tag.tag)
+        interval = own.sampling_interval_ms
+        parameters.SamplingInterval = server.sampling_interval_ms if interval is None else interval
+        parameters.QueueSize = ua.UInt32(item.queue_size or own.queue_size or server.queue_size)
         parameters.DiscardOldest = True
         if item.event_filter is not None:
             request.ItemToMonitor.AttributeId = AttributeIds.EventNotifier
             parameters.SamplingInterval = 0
             parameters.Filter = item.event_filter
         elif filtered:
-            parameters.Filter = ua.DataChangeFilter(ua.DataChangeTrigger.StatusValueTimestamp)
+            parameters.Filter = _filter(server.report, own)
         return request
+
+
+def _filter(report: Report, sampling: TagSampling) -> ua.DataChangeFilter | None:
+    """What is a change worth reporting (OPC UA Part 4, 7.22.2); None where the server's default says the same."""
+    if sampling.deadband is not None:
+        return ua.DataChangeFilter(ua.DataChangeTrigger.StatusValue, ua.DeadbandType.Absolute, sampling.deadband)
+    if sampling.deadband_percent is not None:
+        percent = sampling.deadband_percent
+        return ua.DataChangeFilter(ua.DataChangeTrigger.StatusValue, ua.DeadbandType.Percent, percent)
+    return ua.DataChangeFilter(ua.DataChangeTrigger.StatusValueTimestamp) if report is Report.TIMESTAMP else None

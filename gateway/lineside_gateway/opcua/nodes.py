@@ -87,6 +87,7 @@ async def resolve(connection: Connection, wanted: Sequence[WantedEquipment]) -> 
             equipment = _equipment(connection, want.entry, root)
             places, missing = await _places(connection, root, equipment.id, want.tags)
             tags = await describer.describe(equipment.id, places)
+            missing |= {t: _unknown(connection, places[t]) for t in places.keys() - tags.keys()}
             unfit = {t for t in want.numeric & tags.keys() if tags[t].data_type is not None and not tags[t].numeric}
             missing |= {t: _not_a_number(tags.pop(t)) for t in sorted(unfit)}
             out.append(replace(equipment, tags=tags, missing=missing, unfit=frozenset(unfit)))
@@ -143,6 +144,13 @@ async def _search(
             return found, False
         level = below
     return found, True
+
+
+def _unknown(connection: Connection, node_id: ua.NodeId) -> str:
+    address = connection.namespaces.text(node_id)
+    return (
+        f"node {address} is not on server '{connection.server.name}' (BadNodeIdUnknown); compare with 'lineside browse'"
+    )
 
 
 def _not_a_number(node: TagNode) -> str:

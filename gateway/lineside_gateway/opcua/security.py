@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,12 +32,18 @@ _MODES = {
     SecurityMode.SIGN_AND_ENCRYPT: ua.MessageSecurityMode.SignAndEncrypt,
 }
 _CERTIFICATE_DAYS = 3650
+_NONE_URI = "http://opcfoundation.org/UA/SecurityPolicy#None"
+MAX_CHAIN = 8
+"""Certificates from a server's own up to a trusted one."""
 _SUFFIXES = {".der", ".pem", ".crt", ".cer"}
 
 
 @dataclass(frozen=True, slots=True)
 class Pki:
-    """The gateway's certificate folders: ``own/``, ``trusted/`` and ``rejected/`` below ``folder``."""
+    """The gateway's certificate folders below ``folder``: ``own/``, ``trusted/``, ``rejected/`` and ``issuers/``.
+
+    A CA in ``issuers/`` completes chains; it is trusted only if a CA above it is in ``trusted/``.
+    """
 
     folder: Path
     gateway_id: str
@@ -92,7 +98,7 @@ class Pki:
                 f"{certificate.not_valid_after_utc:%Y-%m-%d}, not today; renew it on the server or correct the clock"
             )
         trusted = [*certificates_in([self.folder / "trusted"]), *certificates_in(server.security.trust)]
-        if any(vouches(t, certificate) for t in trusted):
+        if is_trusted(certificate, trusted, certificates_in([self.folder / "issuers"])):
             return
         print_ = certificate.fingerprint(hashes.SHA256()).hex()
         rejected = self.folder / "rejected" / f"{server.name}-{print_[:16]}.der"
@@ -100,31 +106,9 @@ class Pki:
         rejected.write_bytes(der)
         raise TrustError(
             f"server '{server.name}': its certificate (SHA-256 {print_[:16]}...) is not trusted; compare it, then move "
-            f"{rejected} to {self.folder / 'trusted'}",
+            f"{rejected} to {self.folder / 'trusted'}, or run: lineside trust accept {print_[:16]}",
             detail=certificate.subject.rfc4514_string(),
         )
-
-    def rejected(self) -> dict[str, x509.Certificate]:
-        """Rejected certificates by their SHA-256 in hex."""
-        found = certificates_in([self.folder / "rejected"])
-        return {c.fingerprint(hashes.SHA256()).hex(): c for c in found}
-
-    def trust(self, start: str) -> str:
-        """Move the rejected certificate whose SHA-256 starts with ``start`` to ``trusted/``; its whole SHA-256.
-
-        Raises:
-            TrustError: None or several do.
-        """
-        hits = [print_ for print_ in self.rejected() if print_.startswith(start.lower())]
-        if len(hits) != 1:
-            what = "several rejected certificates start" if hits else "no rejected certificate starts"
-            raise TrustError(f"{what} with '{start}' in {self.folder / 'rejected'}; 'lineside trust' lists them")
-        place = self.folder / "trusted"
-        place.mkdir(parents=True, exist_ok=True)
-        for file in sorted((self.folder / "rejected").iterdir()):
-            if file.suffix.lower() in _SUFFIXES and _load(file).fingerprint(hashes.SHA256()).hex() == hits[0]:
-                file.replace(place / file.name)
-        return hits[0]
 
 
 def der_of(file: Path) -> bytes:
@@ -135,48 +119,90 @@ def der_of(file: Path) -> bytes:
     """
     if not file.is_file():
         raise TrustError(f"certificate {file} does not exist; give the path of a DER or PEM file")
-    return _load(file).public_bytes(serialization.Encoding.DER)
+    return load_certificate(file).public_bytes(serialization.Encoding.DER)
 
 
-async def secure(client: Client, server: ServerSettings, pki: Pki) -> tuple[str | None, str | None]:
-    """Set policy, mode and certificates on a client that has not connected yet; returns user and password.
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who the gateway is to a server. ``server_certificate`` is the one that may see the password, None any."""
+
+    user: str | None = None
+    password: str | None = None
+    server_certificate: bytes | None = None
+
+
+async def secure(client: Client, server: ServerSettings, pki: Pki) -> Login:
+    """Set policy, mode and certificates on a client that has not connected yet, and say who logs in.
 
     The endpoint list is fetched over an unsecured channel; nothing secret is sent before the certificate is checked.
 
     Raises:
-        TrustError: No endpoint offers exactly this policy and mode, or the server's certificate is not trusted.
+        TrustError: No endpoint offers exactly this policy and mode, the server's certificate is not trusted, or the
+            password would go in plain text.
         SettingsError: The password file cannot be read.
     """
     client.application_uri = pki.application_uri
     client.name = client.description = f"lineside {pki.gateway_id}"
     security = server.security
-    login = security.user, secret(security) if security.user is not None else None
+    if security.user_certificate is not None and security.user_key is not None:
+        await client.load_client_certificate(str(security.user_certificate))
+        await client.load_private_key(security.user_key)
+    if security.policy is SecurityPolicy.NONE and security.user is None:
+        return Login()
+    endpoint = await _endpoint(client, server)
+    user, password = security.user, secret(security) if security.user is not None else None
+    encrypts = _encrypts_password(endpoint)
+    if password and not encrypts and not security.plaintext_password:
+        raise TrustError(
+            f"server '{server.name}' would be sent the password of '{user}' in plain text; set a security policy, or "
+            "plaintext_password: true"
+        )
     if security.policy is SecurityPolicy.NONE:
-        return login
-    policy, mode = _POLICIES[security.policy], _MODES[security.effective_mode]
-    offered = await Client(
-        client.server_url.geturl(), timeout=server.request_timeout_s
-    ).connect_and_get_server_endpoints()
-    endpoint = next((e for e in offered if (e.SecurityMode, e.SecurityPolicyUri) == (mode, policy.URI)), None)
+        if not password or security.plaintext_password:
+            return Login(user, password)
+        der = first_certificate(endpoint.ServerCertificate or b"", server.name)
+        await asyncio.to_thread(pki.check, server, der)
+        return Login(user, password, der)
+    der = first_certificate(endpoint.ServerCertificate or b"", server.name)
+    await asyncio.to_thread(pki.check, server, der)
+    if security.certificate is not None and security.private_key is not None:
+        certificate, key = security.certificate, security.private_key
+        own = await asyncio.to_thread(load_certificate, certificate)
+        client.application_uri = uri_of(own, client.application_uri)
+    else:
+        certificate, key = await asyncio.to_thread(pki.own)
+    await client.set_security(
+        _POLICIES[security.policy], certificate, key, server_certificate=uacrypto.CertProperties(der, "der"),
+        mode=_MODES[security.effective_mode],
+    )  # fmt: skip
+    return Login(user, password)
+
+
+async def _endpoint(client: Client, server: ServerSettings) -> ua.EndpointDescription:
+    """The endpoint with exactly the policy and mode of the settings."""
+    security = server.security
+    uri = _NONE_URI if security.policy is SecurityPolicy.NONE else str(_POLICIES[security.policy].URI)
+    mode = _MODES.get(security.effective_mode, ua.MessageSecurityMode.None_)
+    asking = Client(client.server_url.geturl(), timeout=server.request_timeout_s)
+    offered = await asking.connect_and_get_server_endpoints()
+    endpoint = next((e for e in offered if (e.SecurityMode, e.SecurityPolicyUri) == (mode, uri)), None)
     if endpoint is None:
         names = ", ".join(
-            sorted({f"{str(e.SecurityPolicyUri).partition('#')[2]}/{e.SecurityMode.name}" for e in offered})
+            sorted({f"{str(e.SecurityPolicyUri).partition('#')[2]}/{e.SecurityMode.name.rstrip('_')}" for e in offered})
         )
         raise TrustError(
             f"server '{server.name}' does not offer {security.policy}/{security.effective_mode}; it offers {names}; "
             "set security to one of these"
         )
-    der = first_certificate(endpoint.ServerCertificate or b"", server.name)
-    await asyncio.to_thread(pki.check, server, der)
-    if security.certificate is not None and security.private_key is not None:
-        certificate, key = security.certificate, security.private_key
-        client.application_uri = await asyncio.to_thread(_uri_of, certificate, client.application_uri)
-    else:
-        certificate, key = await asyncio.to_thread(pki.own)
-    await client.set_security(
-        policy, certificate, key, server_certificate=uacrypto.CertProperties(der, "der"), mode=mode
-    )
-    return login
+    return endpoint
+
+
+def _encrypts_password(endpoint: ua.EndpointDescription) -> bool:
+    """Whether a password is unreadable on the way: the token is encrypted (Part 4, 7.41), or the channel is."""
+    if endpoint.SecurityMode is ua.MessageSecurityMode.SignAndEncrypt:
+        return True
+    tokens = [t for t in endpoint.UserIdentityTokens or () if t.TokenType == ua.UserTokenType.UserName]
+    return bool(tokens) and (tokens[0].SecurityPolicyUri or endpoint.SecurityPolicyUri) != _NONE_URI
 
 
 async def as_the_gateway(client: Client, pki: Pki, policy: SecurityPolicy) -> None:
@@ -205,13 +231,23 @@ def certificates_in(places: Iterable[Path]) -> list[x509.Certificate]:
     Raises:
         TrustError: One of them is not a certificate.
     """
+    return [load_certificate(f) for f in certificate_files(places)]
+
+
+def certificate_files(places: Iterable[Path]) -> list[Path]:
+    """Files of certificates at ``places``; keys beside them are left out."""
     files: list[Path] = []
     for place in places:
         files += sorted(place.iterdir()) if place.is_dir() else [place] if place.is_file() else []
-    return [_load(f) for f in files if f.suffix.lower() in _SUFFIXES]
+    return [f for f in files if f.suffix.lower() in _SUFFIXES and b"PRIVATE KEY" not in f.read_bytes()]
 
 
-def _load(file: Path) -> x509.Certificate:
+def load_certificate(file: Path) -> x509.Certificate:
+    """A certificate, DER or PEM.
+
+    Raises:
+        TrustError: It is none.
+    """
     data = file.read_bytes()
     try:
         return (
@@ -219,6 +255,21 @@ def _load(file: Path) -> x509.Certificate:
         )
     except ValueError as e:
         raise TrustError(f"{file} is not a certificate: {e}; remove it or replace it by DER or PEM") from e
+
+
+def is_trusted(
+    certificate: x509.Certificate, trusted: Sequence[x509.Certificate], issuers: Sequence[x509.Certificate]
+) -> bool:
+    """Whether it is trusted itself, or a trusted CA stands at the end of its chain (OPC UA Part 4, 6.1.3)."""
+    now, current = datetime.now(UTC), certificate
+    for _ in range(MAX_CHAIN):
+        if any(vouches(t, current) for t in trusted):
+            return True
+        above = next((i for i in issuers if i != current and vouches(i, current)), None)
+        if above is None or not above.not_valid_before_utc <= now <= above.not_valid_after_utc:
+            return False
+        current = above
+    return False
 
 
 def vouches(trusted: x509.Certificate, certificate: x509.Certificate) -> bool:
@@ -234,9 +285,10 @@ def vouches(trusted: x509.Certificate, certificate: x509.Certificate) -> bool:
     return True
 
 
-def _uri_of(certificate: Path, default: str) -> str:
+def uri_of(certificate: x509.Certificate, default: str) -> str:
+    """The ApplicationUri that a certificate names (OPC UA Part 6, 6.2.2)."""
     try:
-        names = _load(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return default
     return next(iter(names.get_values_for_type(x509.UniformResourceIdentifier)), default)

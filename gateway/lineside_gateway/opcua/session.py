@@ -238,6 +238,9 @@ class Session:
             await held.transport.abandon()
             return False
         except (OSError, TimeoutError, UaError, ValueError) as e:
+            if self.server.alternates:  # another endpoint serves; the session here will time out
+                await held.transport.abandon()
+                return False
             held.transport.drop()
             raise self._explain(e) from e
         if held.connection.vitals.ready:
@@ -252,7 +255,7 @@ class Session:
             try:
                 async with asyncio.timeout(3 * self.server.request_timeout_s):
                     former = Transport(client, self._file)
-                    former.login(*await secure(client, self.server, self._pki))
+                    former.login = await secure(client, self.server, self._pki)
                     await former.resume()
                     await former.close()
                 logger.info("former_session_closed server=%s", self.server.name)
@@ -297,7 +300,7 @@ class Session:
         transport = Transport(client, self._file)
         try:
             async with asyncio.timeout(3 * self.server.request_timeout_s):
-                transport.login(*await secure(client, self.server, self._pki))
+                transport.login = await secure(client, self.server, self._pki)
                 await transport.open()
                 uris, limits = await asyncio.gather(
                     client.get_namespace_array(), read_limits(client, self.server, self._caps)

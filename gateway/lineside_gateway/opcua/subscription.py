@@ -20,7 +20,7 @@ from lineside_gateway.opcua.delivery import Sink
 from lineside_gateway.opcua.monitoring import Item, Monitor
 from lineside_gateway.opcua.publishing import Hold, SequenceNumbers, restart_publishing
 from lineside_gateway.opcua.routing import Counters, Routes
-from lineside_gateway.opcua.standard import UaError
+from lineside_gateway.opcua.standard import StatusCodes, UaError, UaStatusCodeError
 from lineside_gateway.opcua.wire import DataChanges, Published, WireError, fetch_missing, plain_published
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,12 @@ SILENCE_KEEP_ALIVES = 3
 SILENCE_MIN_S = 5.0
 """Silence longer than both restarts the publish loop, twice as long reconnects."""
 MAX_NOTIFICATIONS = 10_000
+_NO_SUBSCRIPTION = {
+    StatusCodes.BadServiceUnsupported,
+    StatusCodes.BadNotImplemented,
+    StatusCodes.BadNotSupported,
+    StatusCodes.BadTooManySubscriptions,
+}
 
 
 class TagSubscription:
@@ -43,6 +49,7 @@ class TagSubscription:
         self._monitor = Monitor(connection)
         self._routes = Routes(sink, self.counters)
         self._id = 0
+        self._refused = 0
         self._sequence = SequenceNumbers()
         self._missing: list[int] = []
         self._after_missing: Published | None = None
@@ -72,7 +79,10 @@ class TagSubscription:
         self._hold = None
 
     async def open(self) -> None:
-        """Create the subscription on the server; responses are delivered from now on."""
+        """Create the subscription on the server; responses are delivered from now on.
+
+        Where the server has no subscriptions, or none left, ``watch`` says so of each item.
+        """
         server = self._connection.server
         interval = server.publishing_interval_ms
         params = ua.CreateSubscriptionParameters()
@@ -83,7 +93,14 @@ class TagSubscription:
         )
         params.MaxNotificationsPerPublish = ua.UInt32(MAX_NOTIFICATIONS)
         params.PublishingEnabled = True
-        result = await self._connection.client.uaclient.create_subscription(params, self._on_publish)
+        try:
+            result = await self._connection.client.uaclient.create_subscription(params, self._on_publish)
+        except UaStatusCodeError as e:
+            if e.code not in _NO_SUBSCRIPTION:
+                raise
+            logger.warning("not_subscribed server=%s cause=%s", server.name, e)
+            self._refused = int(e.code)
+            return
         self._id = result.SubscriptionId
         keep_alive_s = result.RevisedPublishingInterval * result.RevisedMaxKeepAliveCount / 1000
         self._silence_s = max(SILENCE_KEEP_ALIVES * keep_alive_s, SILENCE_MIN_S)
@@ -94,6 +111,8 @@ class TagSubscription:
 
         The server sends each item's present value first.
         """
+        if self._refused:
+            return [ua.StatusCode(ua.UInt32(StatusCodes.BadServiceUnsupported)) for _ in items]
         handles = {self._routes.add(item): item for item in items}
         try:
             codes = await self._monitor.create(self._id, handles)
@@ -131,7 +150,7 @@ class TagSubscription:
             if self._missing:
                 await self._fetch_missing()
             await self.release()
-            silent = time.monotonic() - self._heard_at
+            silent = 0.0 if self._refused else time.monotonic() - self._heard_at
             name = self._connection.server.name
             if silent > 2 * self._silence_s:
                 raise ConnectError(f"server '{name}' has sent nothing for {silent:.0f} s; connecting again")

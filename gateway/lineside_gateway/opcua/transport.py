@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from asyncua.client.ua_client import UaClientState
 
-from lineside_gateway.errors import ConnectError
+from lineside_gateway.errors import ConnectError, TrustError
+from lineside_gateway.opcua.security import Login
 from lineside_gateway.opcua.session_file import SessionFile
 from lineside_gateway.opcua.standard import AttributeIds, Client, ObjectIds, UaError, standard
 
@@ -49,20 +50,19 @@ class Transport:
         self.vitals = Vitals()
         self.holds_session = False
         """True from CreateSession until the server has confirmed CloseSession or says that it has none."""
-        self._user: str | None = None
-        self._password: str | None = None
+        self.login = Login()
+        """Who we are to the server; without a user anonymous, or whom the client's user certificate names."""
         self._file = file
         self._renew_at = 0.0
-
-    def login(self, user: str | None, password: str | None) -> None:
-        """Who we are, in the client's security; None is anonymous, or the client's user certificate."""
-        self._user, self._password = user, password
 
     async def open(self) -> None:
         """Open socket and channel, create and activate a session. The caller closes, also after an error."""
         await self._open_channel()
         await self.client.create_session()
         self.holds_session = True
+        expected = self.login.server_certificate
+        if expected is not None and self.client.security_policy.peer_certificate != expected:
+            raise TrustError("the server shows another certificate than its endpoint; the password is not sent")
         await self._activate()
 
     async def resume(self) -> None:
@@ -86,7 +86,7 @@ class Transport:
         self._renew_at = time.monotonic() + RENEW_AT * self.client.secure_channel_timeout / 1e3
 
     async def _activate(self) -> None:
-        await self.client.activate_session(self._user, self._password, self.client.user_certificate)
+        await self.client.activate_session(self.login.user, self.login.password, self.client.user_certificate)
         self._file.save(self.client)
         self.vitals.beat()
 

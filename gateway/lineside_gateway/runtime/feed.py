@@ -161,6 +161,20 @@ class Feed:
         found = (self.table.index_of(n.equipment_id, n.tag) for n in tags)
         return self.table.gaps.open(np.array([i for i in found if i is not None], np.int64), cause)
 
+    def newest_us(self, tags: Sequence[TagNode]) -> list[int]:
+        """From the table, settled or not."""
+        out = [0] * len(tags)
+        places = [(k, self.table.index_of(n.equipment_id, n.tag)) for k, n in enumerate(tags) if n.numeric]
+        known = [(k, i) for k, i in places if i is not None]
+        times = self.table.newest_times(np.array([i for _, i in known], np.int64))
+        for (k, _), time_us in zip(known, times.tolist(), strict=True):
+            out[k] = max(time_us, 0)
+        for k, n in enumerate(tags):
+            if not n.numeric and self.table.has(n.equipment_id, n.tag):
+                found = self.table.latest(n.equipment_id, n.tag)
+                out[k] = 0 if found is None else found.time_us
+        return out
+
     def filled(self, gap: int) -> None:
         """Nothing is missing after all."""
         self.table.gaps.fill(gap)

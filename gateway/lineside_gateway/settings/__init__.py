@@ -23,7 +23,15 @@ from lineside_gateway.settings.model import (
     TaskSettings,
     WriteSettings,
 )
-from lineside_gateway.settings.server import Report, SecurityMode, SecurityPolicy, SecuritySettings, ServerSettings
+from lineside_gateway.settings.server import (
+    Profile,
+    Report,
+    SecurityMode,
+    SecurityPolicy,
+    SecuritySettings,
+    ServerSettings,
+    TagSampling,
+)
 
 __all__ = [
     "AuditSettings",
@@ -38,6 +46,7 @@ __all__ = [
     "Limit",
     "Mode",
     "Problem",
+    "Profile",
     "Report",
     "SecurityMode",
     "SecurityPolicy",
@@ -45,6 +54,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SettingsProblemsError",
+    "TagSampling",
     "TaskSettings",
     "WriteSettings",
     "load_settings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from enum import StrEnum
 
 from pydantic import Field, SecretStr, model_validator
@@ -33,6 +34,52 @@ class Report(StrEnum):
     VALUE = "value"
 
 
+class TagSampling(Section):
+    """How a server samples tags whose name matches; what is left out is as for the others."""
+
+    sampling_interval_ms: float | None = Field(default=None, ge=-1, le=3_600_000, description="Sampling interval.")
+    queue_size: int | None = Field(default=None, ge=1, le=100_000, description="Values held between two publishes.")
+    deadband: float | None = Field(
+        default=None, gt=0, description="Smallest change of value that is reported, in the tag's unit."
+    )
+    deadband_percent: float | None = Field(
+        default=None, gt=0, le=100, description="The same in percent of the node's EURange."
+    )
+
+    @model_validator(mode="after")
+    def _one_deadband(self) -> TagSampling:
+        if self.deadband is not None and self.deadband_percent is not None:
+            raise ValueError("deadband and deadband_percent are both set; keep one")
+        return self
+
+    @property
+    def has_deadband(self) -> bool:
+        """True where small changes are left out."""
+        return self.deadband is not None or self.deadband_percent is not None
+
+
+class Profile(StrEnum):
+    """Servers whose limits are known; a profile sets defaults, what the file says counts."""
+
+    GENERIC = "generic"
+    S7_1200 = "s7-1200"
+    S7_1500 = "s7-1500"
+
+
+_PROFILES: dict[str, dict[str, float]] = {
+    Profile.S7_1200: {
+        "max_monitored_items": 1000, "batch_size": 100, "publishing_interval_ms": 500.0, "sampling_interval_ms": 500.0,
+        "queue_size": 10,
+    },
+    Profile.S7_1500: {
+        "max_monitored_items": 1000, "batch_size": 200, "publishing_interval_ms": 200.0, "sampling_interval_ms": 200.0,
+        "queue_size": 10,
+    },
+}  # fmt: skip
+"""1,000 monitored items; batches beyond 200 have been measured to be fifty times slower. The queue is small because
+these servers sample no faster than they publish."""
+
+
 class SecuritySettings(Section):
     """How a session is secured. Exactly this is used or the session is refused; nothing weaker is tried."""
 
@@ -47,6 +94,14 @@ class SecuritySettings(Section):
     trust: tuple[FilePath, ...] = Field(
         default=(), description="Server or CA certificates to trust, files or folders, besides data_dir/pki/trusted."
     )
+    user_certificate: FilePath | None = Field(
+        default=None, description="Certificate of the user, DER or PEM, instead of a password."
+    )
+    user_key: FilePath | None = Field(default=None, description="Key of user_certificate, PEM. Both or neither.")
+    plaintext_password: bool = Field(
+        default=False,
+        description="Send the password where neither channel nor user token is encrypted. Never needed with a policy.",
+    )
     user: str | None = Field(default=None, description="User name. Default: anonymous.")
     password: SecretStr | None = Field(default=None, description="Password; prefer password_file or ${ENV}.")
     password_file: FilePath | None = Field(
@@ -57,6 +112,10 @@ class SecuritySettings(Section):
     def _consistent(self) -> SecuritySettings:
         if (self.certificate is None) != (self.private_key is None):
             raise ValueError("certificate and private_key belong together; give both or neither")
+        if (self.user_certificate is None) != (self.user_key is None):
+            raise ValueError("user_certificate and user_key belong together; give both or neither")
+        if self.user_certificate is not None and self.user is not None:
+            raise ValueError("user and user_certificate are both set; keep one")
         if self.password is not None and self.password_file is not None:
             raise ValueError("password and password_file are both set; keep one")
         if self.user is None and (self.password is not None or self.password_file is not None):
@@ -85,6 +144,11 @@ class ServerSettings(Section):
         description="Endpoints of the same server's redundant partners; the one with the highest ServiceLevel is used.",
     )
     security: SecuritySettings = Field(default_factory=SecuritySettings, description="Security of the session.")
+    profile: Profile = Field(
+        default=Profile.GENERIC,
+        description="Known limits of a kind of server, as defaults of batch_size, max_monitored_items, queue_size, "
+        "publishing_interval_ms and sampling_interval_ms.",
+    )
     publishing_interval_ms: float = Field(
         default=100.0, ge=10, le=60_000, description="How often the server sends what has changed."
     )
@@ -96,6 +160,16 @@ class ServerSettings(Section):
         ge=1,
         le=100_000,
         description="Values a server holds per tag between two publishes; lost when exceeded.",
+    )
+    sampling: dict[str, TagSampling] = Field(
+        default_factory=dict,
+        description="Tag, or glob over tags -> how it is sampled, where it differs; the first that matches counts.",
+    )
+    max_monitored_items: int = Field(
+        default=1_000_000, ge=0, description="Items the server monitors at most; further tags are polled."
+    )
+    poll_interval_s: float = Field(
+        default=1.0, gt=0, le=3600, description="How often tags are read that the server does not monitor."
     )
     report: Report = Field(
         default=Report.TIMESTAMP,
@@ -140,3 +214,17 @@ class ServerSettings(Section):
     max_nodes: int = Field(
         default=5000, ge=1, le=1_000_000, description="Nodes browsed below one piece of equipment at most."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_limits(cls, data: object) -> object:
+        if isinstance(data, dict) and isinstance(data.get("profile"), str):
+            return _PROFILES.get(data["profile"], {}) | data
+        return data
+
+    def sampling_of(self, tag: str) -> TagSampling:
+        """How ``tag`` is sampled where it differs."""
+        return next((s for pattern, s in self.sampling.items() if fnmatch.fnmatchcase(tag, pattern)), _AS_ALL)
+
+
+_AS_ALL = TagSampling()

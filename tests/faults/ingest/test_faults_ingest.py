@@ -110,6 +110,15 @@ async def test_nodes_missing_after_a_restart(new_rig, note):
     assert not rig.link.status.pending
 
 
+async def test_nodes_deleted_and_added_again(new_rig, note):
+    """Tags that a download to the PLC takes away for 30 s, without closing a session, flow again after it."""
+    rig = await new_rig()
+    await rig.flowing()
+    await rig.server.ask("delete 5 30")
+    await asyncio.sleep(30)
+    await check(rig, note, "nodes deleted 30 s", await rig.flowing())
+
+
 async def test_too_many_sessions(new_rig, note):
     """A restarted server that has no session left for 15 s is asked again, at most ten times a minute."""
     rig = await new_rig()
@@ -155,6 +164,12 @@ async def test_filter_refused(new_rig, note):
     """A server that knows no DataChangeFilter is asked without."""
     rig = await new_rig(no_filter=True)
     await check(rig, note, "filter refused", await rig.flowing())
+
+
+async def test_no_subscription(new_rig, note):
+    """A server without subscriptions is polled."""
+    rig = await new_rig({"poll_interval_s": 0.5}, no_subscription=True, period_s=1.0)
+    await check(rig, note, "no subscription", await rig.flowing())
 
 
 async def test_a_thousand_items_per_call(new_rig, note):

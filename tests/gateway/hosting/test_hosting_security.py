@@ -18,6 +18,7 @@ from asyncua.ua.uaerrors import (
 )
 
 from lineside_gateway.opcua.security import Pki
+from lineside_gateway.opcua.trust import Standing, accept, entries
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -145,8 +146,8 @@ async def test_an_unknown_application_is_kept_out_until_it_is_trusted(
     assert len(told) == 1
     assert "lineside trust" in told[0]
     pki = Pki(fortress.folder / "pki", "fortress")
-    (print_,) = pki.rejected()
-    pki.trust(print_[:8])
+    (rejected,) = entries(pki, Standing.REJECTED)
+    accept(pki, rejected.fingerprint[:8])
     async with await fortress.client("viv", pki=stranger):
         pass
 

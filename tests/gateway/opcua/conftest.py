@@ -183,6 +183,10 @@ class Recorder:
         self.gaps.append((server, cause, tags))
         return len(self.gaps)
 
+    def newest_us(self, tags: Any) -> list[int]:
+        keys = [(n.equipment_id, n.tag) for n in tags]
+        return [max([r[0] for r in (*self.numbers.get(k, ()), *self.others.get(k, ()))], default=0) for k in keys]
+
     def filled(self, gap: int) -> None:
         self.fills.append(gap)
 

@@ -1,0 +1,77 @@
+"""``trust``: whose certificates the gateway accepts, of servers it reads and of clients of its own server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from lineside_gateway.opcua.security import Pki
+
+_STYLE = {"trusted": "green", "rejected": "red", "own": "cyan", "issuers": "blue"}
+_Config = Annotated[Path, typer.Option("--config", "-c", help="Settings of the gateway (YAML); its data_dir is used.")]
+_DEFAULT = Path("lineside.yaml")
+Name = Annotated[str, typer.Argument(help="File name, or the first six or more characters of the fingerprint.")]
+
+app = typer.Typer(
+    help="Whose certificates the gateway accepts: list, accept, reject.", no_args_is_help=True, rich_markup_mode="rich"
+)
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands to ``parent``."""
+    parent.add_typer(app, name="trust")
+
+
+@app.command("list")
+def list_(config: _Config = _DEFAULT) -> None:
+    """Show own, trusted and rejected certificates, and issuers. Compare a fingerprint with the server's display.
+
+    Example: lineside trust list -c lineside.yaml
+    """
+    from lineside_gateway.opcua.trust import entries  # noqa: PLC0415 - asyncua takes a second to import
+
+    table = Table("", "file", "SHA-256", "subject", "ApplicationUri", "valid until", box=None, pad_edge=False)
+    found = entries(_pki(config))
+    for e in found:
+        style = _STYLE[e.standing.value]
+        table.add_row(f"[{style}]{e.standing.value}[/]", escape(e.file.name), e.fingerprint, escape(e.subject),
+                      escape(e.application_uri), f"{e.valid_until:%Y-%m-%d}")  # fmt: skip
+    Console(soft_wrap=True).print(table if found else "no certificates yet; the first secured connection makes one")
+
+
+@app.command()
+def accept(name: Name, config: _Config = _DEFAULT) -> None:
+    """Trust a rejected certificate; a running gateway takes it up with its next attempt.
+
+    Example: lineside trust accept 3f9a2b77 -c lineside.yaml
+    """
+    from lineside_gateway.opcua import trust  # noqa: PLC0415
+
+    entry = trust.accept(_pki(config), name)
+    typer.echo(f"trusted: {entry.subject} (SHA-256 {entry.fingerprint})")
+
+
+@app.command()
+def reject(name: Name, config: _Config = _DEFAULT) -> None:
+    """Trust a certificate no longer; the next connection to its server is refused.
+
+    Example: lineside trust reject 3f9a2b77 -c lineside.yaml
+    """
+    from lineside_gateway.opcua import trust  # noqa: PLC0415
+
+    entry = trust.reject(_pki(config), name)
+    typer.echo(f"rejected: {entry.subject} (SHA-256 {entry.fingerprint})")
+
+
+def _pki(config: Path) -> Pki:
+    from lineside_gateway.opcua.security import Pki  # noqa: PLC0415
+    from lineside_gateway.settings import load_settings  # noqa: PLC0415
+
+    gateway = load_settings(config).gateway
+    return Pki(gateway.data_dir / "pki", gateway.id)
