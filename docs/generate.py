@@ -1,6 +1,7 @@
 """Write the reference pages from the code they describe: python docs/generate.py [--check].
 
-settings.md comes from the settings' models, cli.md from the command line, contract.md from the public contract.
+settings.md comes from the settings' models, cli.md from the command line, contract.md from the public contract, the
+README's table of trials from evaluation.json.
 With ``--check`` nothing is written; the exit code is 1 where a page differs from the code.
 """
 
@@ -15,6 +16,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 import click
+import evaluation
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -24,6 +26,7 @@ from lineside_gateway.cli import app
 from lineside_gateway.settings import Settings
 
 HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
 NOTE = "<!-- written by docs/generate.py; run `make docs` after a change -->\n\n"
 
 
@@ -143,21 +146,31 @@ def contract_page() -> str:
     return "".join(out)
 
 
-PAGES = {"settings.md": settings_page, "cli.md": cli_page, "contract.md": contract_page}
+def readme() -> str:
+    """The README with the trials' figures as they were measured."""
+    return evaluation.into(README.read_text())
+
+
+PAGES = {
+    HERE / "settings.md": settings_page,
+    HERE / "cli.md": cli_page,
+    HERE / "contract.md": contract_page,
+    README: readme,
+}
 
 
 def main() -> int:
     """Write or check the pages; returns the exit code."""
     stale = []
-    for name, make in PAGES.items():
-        path, text = HERE / name, make()
+    for path, make in PAGES.items():
+        text = make()
         if "--check" in sys.argv[1:]:
             if not path.exists() or path.read_text() != text:
-                stale.append(name)
+                stale.append(path.name)
         else:
             path.write_text(text)
     if stale:
-        sys.stderr.write(f"docs/{', docs/'.join(stale)} differ from the code; run: make docs\n")
+        sys.stderr.write(f"{', '.join(stale)} differ from the code; run: make docs\n")
     return 1 if stale else 0
 
 

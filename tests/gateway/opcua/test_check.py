@@ -28,9 +28,17 @@ def check(text):
 
 def test_a_sound_file_has_neither_errors_nor_warnings():
     """What is right is said too: the task is installed."""
-    findings = check(BASE)
+    findings = check(BASE + "gateway: {security: {anonymous: true}}\n")
     assert found(findings) == found(findings, Severity.WARNING) == {}
     assert found(findings, Severity.OK) == {"tasks[0] maintenance": "installed, mode advisory"}
+
+
+def test_a_hosted_server_without_users_is_told_before_it_runs(tmp_path):
+    """Neither users nor anonymous readers: nobody could look at what the gateway says, and the next step adds one."""
+    findings = check(BASE + f"gateway: {{data_dir: {tmp_path}}}\n")
+    told = next(f for f in findings if f.where == "gateway.security")
+    assert "nobody may read" in told.what
+    assert "lineside users add" in told.next_step
 
 
 def test_a_task_that_is_not_installed():
