@@ -29,6 +29,7 @@ def same(a: dict[str, float], b: dict[str, float]) -> bool:
     return all(a[k] == b[k] or (math.isnan(a[k]) and math.isnan(b[k])) for k in KPIS)
 
 
+@pytest.mark.timeout(400)
 async def test_every_task_acts_on_the_plant(advisers: Advisers) -> None:
     """Within three days each task has been written to the plant and acknowledged by it, and the ledger balances."""
     loop = in_lockstep(Replication(plant_seed=502, run_seed=2, horizon_h=72.0, warmup_h=0.0), advisers)
@@ -38,7 +39,7 @@ async def test_every_task_acts_on_the_plant(advisers: Advisers) -> None:
     assert loop.ledger.balanced
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_the_same_seed_gives_the_same_kpis_in_process_and_over_opcua(advisers: Advisers) -> None:
     """Two plant hours through real OPC UA servers end with the KPIs of the in-process run, to the last bit."""
     replication = Replication(plant_seed=501, run_seed=1, horizon_h=2.0, warmup_h=0.0)
@@ -99,7 +100,7 @@ def test_the_tables_are_whole_in_eighty_columns() -> None:
         assert "…" not in text
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_evaluate_writes_json_and_plot(tmp_path: Path) -> None:
     """`lineside evaluate` on two short runs writes the report and the plot beside it."""
     report = tmp_path / "report.json"
