@@ -36,7 +36,10 @@ def list_(config: _Config = _DEFAULT) -> None:
     """
     from lineside_gateway.opcua.trust import entries  # noqa: PLC0415 - asyncua takes a second to import
 
-    table = Table("", "file", "SHA-256", "subject", "ApplicationUri", "valid until", box=None, pad_edge=False)
+    table = Table("", "file", box=None, pad_edge=False)
+    table.add_column("SHA-256", overflow="fold", min_width=16)  # whole even in a narrow terminal: it is compared
+    for heading in ("subject", "ApplicationUri", "valid until"):
+        table.add_column(heading)
     found = entries(_pki(config))
     for e in found:
         style = _STYLE[e.standing.value]
