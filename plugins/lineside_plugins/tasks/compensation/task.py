@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from lineside_plugins.contract import (
     Aggregate,
@@ -12,28 +11,22 @@ from lineside_plugins.contract import (
     Inputs,
     OutputField,
     Outputs,
-    Recording,
     RecordSpec,
-    TrainableTask,
-    TrainedModel,
     Trigger,
     WindowSpec,
 )
 from lineside_plugins.learning import milling
+from lineside_plugins.learning.learned import LearnedTask
 from lineside_plugins.tasks.compensation.config import CompensationConfig
-from lineside_plugins.types import Advice, ContractError, Kind, ModelData, WindowBatch
-
-if TYPE_CHECKING:
-    from lineside_plugins.tasks.compensation.advisor import Advisor
+from lineside_plugins.types import Kind
 
 OFFSET_UM = 500.0  # no tool offset a mill takes is larger; the plant's own bounds are narrower
 
 
-class CompensationTask(TrainableTask[CompensationConfig]):
+class CompensationTask(LearnedTask[CompensationConfig]):
     """While a mill makes parts: the tool offset that brings the next ones back to their nominal dimension."""
 
     config_type: ClassVar[type[CompensationConfig]] = CompensationConfig
-    _advisor: Advisor | None = None
 
     def inputs(self) -> Inputs:
         """Six hours of the mill in cells of a minute, what the bench measured, and the part just completed."""
@@ -68,43 +61,3 @@ class CompensationTask(TrainableTask[CompensationConfig]):
                 OutputField("spread", double, "Standard deviation of a part around it.", "um", low=0.0, high=um),
             ),
         )
-
-    def load(self, model: ModelData | None, device: str) -> None:
-        """Build the model from its tensors.
-
-        Raises:
-            ContractError: There is no model; train one.
-        """
-        from lineside_plugins.tasks.compensation.advisor import Advisor  # noqa: PLC0415  may import torch
-
-        if model is None:
-            raise ContractError("task 'compensation' has no model; run: lineside train compensation")
-        self._advisor = Advisor.from_model(model, device, self.config)
-
-    def recommend(self, batch: WindowBatch) -> Sequence[Advice | None]:
-        """One advice per mill; None where its tool or its offset is not known.
-
-        Raises:
-            ContractError: ``load`` was not called.
-        """
-        if self._advisor is None:
-            raise ContractError("task 'compensation' is not loaded; call load first")
-        return self._advisor.advise(batch)
-
-    def close(self) -> None:
-        """Forget the model."""
-        self._advisor = None
-
-    def fit(
-        self, train: Sequence[Recording], validation: Sequence[Recording], *, seed: int, device: str
-    ) -> TrainedModel:
-        """Train trees and a network; ship what validates best. See ``training``."""
-        from lineside_plugins.tasks.compensation.training import fit  # noqa: PLC0415  imports torch and scikit-learn
-
-        return fit(train, validation, seed=seed, device=device)
-
-    def evaluate(self, model: ModelData, test: Sequence[Recording], *, device: str) -> Mapping[str, object]:
-        """Error, coverage and the parts that would have been off dimension, on plants nobody has seen."""
-        from lineside_plugins.tasks.compensation.training import evaluate  # noqa: PLC0415  imports torch
-
-        return evaluate(model, test, device=device)
