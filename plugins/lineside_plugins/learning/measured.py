@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from lineside_plugins.types import ContractError, Record
 
 Floats: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.intp]
-Choose: TypeAlias = Callable[[Rows, Floats], Rows]
+Choose: TypeAlias = Callable[[int, Rows, Floats], Rows]
 CAMPAIGN = "labelling campaign"
 _COUNT = re.compile(r"(\d+)$")
 _CHUNK = 1500  # windows in one block; bounds memory
@@ -31,9 +32,9 @@ class Block:
     """P measured parts of one mill in order of completion, with what was known of each.
 
     ``cells`` float64 (P, T, C) as ``milling`` describes; ``end_s`` (P,) completion, Unix seconds UTC; ``part`` (P, 2)
-    ToolCount and ToolOffset of the part; ``inspected`` (P, INSPECTED, 2) count and deviation of earlier inspected
-    parts, newest first, NaN where fewer; ``count`` (P,) of the part at its mill; ``deviation`` (P,) um as measured;
-    ``off`` (P,) called defective for its dimension; ``made`` parts the mill made in all.
+    ToolCount and ToolOffset of the part; ``inspected`` (P, N, 2) count and deviation of earlier inspected parts,
+    newest first, NaN where fewer; ``count`` (P,) of the part at its mill; ``deviation`` (P,) um as measured; ``off``
+    (P,) called defective for its dimension; ``weight`` parts of the mill that each row stands for.
     """
 
     unit: str
@@ -45,7 +46,7 @@ class Block:
     count: Floats
     deviation: Floats
     off: NDArray[np.bool_]
-    made: int
+    weight: float
 
 
 def count_of(serial_no: object) -> float:
@@ -63,14 +64,18 @@ def newest_inspections(events: Sequence[Record], limit: int = milling.INSPECTED)
     return out
 
 
-def measured_parts(recordings: Sequence[Recording], choose: Choose) -> Iterator[Block]:
-    """Every measured part of every mill, in blocks; ``choose(rows, end_s)`` picks rows of one mill, in order.
+def measured_parts(
+    recordings: Sequence[Recording], choose: Choose, inspected: int = milling.INSPECTED
+) -> Iterator[Block]:
+    """Every measured part of every mill, in blocks, each with the newest ``inspected`` inspections.
+
+    ``choose(number, rows, end_s)`` picks rows of one mill, in order; ``number`` is that of the recording.
 
     Raises:
         ContractError: No recording has a mill with inspected parts, or one keeps no values per part.
     """
     found = False
-    for recording in recordings:
+    for number, recording in enumerate(recordings):
         by_mill: dict[str, list[Record]] = {}
         for event in recording.streams.get("events", ()):
             if event.get("kind") == "inspection":
@@ -78,7 +83,7 @@ def measured_parts(recordings: Sequence[Recording], choose: Choose) -> Iterator[
         for mill, events in sorted(by_mill.items()):
             if all(tag in recording.tags.get(mill, {}) for tag in milling.CHANNELS):
                 found = True
-                yield from _of_mill(recording, mill, _Inspected.of(events), choose)
+                yield from _of_mill(recording, mill, _Inspected.of(events), partial(choose, number), inspected)
     if not found:
         raise ContractError(
             f"no recording has inspected parts of a mill with {', '.join(milling.CHANNELS)}; record some"
@@ -112,10 +117,10 @@ class _Inspected:
         flags = table[:, 3:] > 0
         return cls(table[:, 0], table[:, 1], table[:, 2], flags[:, 0], flags[:, 1], flags[:, 2])
 
-    def known_at(self, time_s: Floats) -> Floats:
-        """The newest regular inspections (P, INSPECTED, 2) when ``time_s`` (P,) came, newest first."""
+    def known_at(self, time_s: Floats, limit: int) -> Floats:
+        """The newest ``limit`` regular inspections (P, limit, 2) when ``time_s`` (P,) came, newest first."""
         regular = np.flatnonzero(~self.campaign)
-        before = np.searchsorted(self.time_s[regular], time_s, "right")[:, None] - 1 - np.arange(milling.INSPECTED)
+        before = np.searchsorted(self.time_s[regular], time_s, "right")[:, None] - 1 - np.arange(limit)
         if not len(regular):
             return np.full((*before.shape, 2), np.nan)
         earlier = regular[np.maximum(before, 0)]
@@ -124,7 +129,9 @@ class _Inspected:
         return known
 
 
-def _of_mill(recording: Recording, mill: str, seen: _Inspected, choose: Choose) -> Iterator[Block]:
+def _of_mill(
+    recording: Recording, mill: str, seen: _Inspected, choose: Callable[[Rows, Floats], Rows], inspected: int
+) -> Iterator[Block]:
     cells = np.stack([recording.tags[mill][tag] for tag in milling.CHANNELS], axis=1)
     cell_end_s = recording.time.astype("datetime64[us]").astype(np.int64) / 1e6
     count, end_s, part = _parts_of_mill(recording, mill)
@@ -134,6 +141,8 @@ def _of_mill(recording: Recording, mill: str, seen: _Inspected, choose: Choose) 
     chosen = choose(usable, end_s[own[usable]])
     padded = np.concatenate([np.full((milling.LENGTH - 1, len(milling.CHANNELS)), np.nan, np.float32), cells])
     windows = np.lib.stride_tricks.sliding_window_view(padded, milling.LENGTH, axis=0).transpose(0, 2, 1)
+    if not len(chosen):
+        return
     for rows in np.array_split(chosen, max(1, len(chosen) // _CHUNK)):
         done_s = end_s[own[rows]]
         yield Block(
@@ -142,11 +151,11 @@ def _of_mill(recording: Recording, mill: str, seen: _Inspected, choose: Choose) 
             cells=windows[cell[rows]].astype(np.float64),
             end_s=done_s,
             part=part[own[rows]],
-            inspected=seen.known_at(done_s),
+            inspected=seen.known_at(done_s, inspected),
             count=seen.count[rows],
             deviation=seen.value[rows],
             off=(seen.bad & ~seen.porous)[rows],
-            made=len(count),
+            weight=len(count) / len(chosen),
         )
 
 

@@ -153,14 +153,14 @@ def test_the_report_has_both_candidates_and_what_was_done_before(trained: Traine
 def test_campaign_measurements_are_targets_never_inputs(recordings: list[Recording]) -> None:
     """What was measured for labels only is not among the inspections that a part's features know."""
     campaign = {count_of(e["serial_no"]) for e in recordings[0].streams["events"] if e["text"] == "labelling campaign"}
-    for block in measured_parts(recordings[:1], lambda rows, _: rows[::50]):
+    for block in measured_parts(recordings[:1], lambda _number, rows, _end_s: rows[::50]):
         assert not campaign & set(block.inspected[:, :, 0][np.isfinite(block.inspected[:, :, 0])].tolist())
 
 
 def test_no_recording_of_a_mill_is_an_error_that_names_the_tags() -> None:
     """Recordings without inspected mills end in one sentence that names the tags needed."""
     with pytest.raises(ContractError, match="ToolOffset"):
-        list(measured_parts([], lambda rows, _: rows))
+        list(measured_parts([], lambda _number, rows, _end_s: rows))
 
 
 def test_a_task_without_a_model_says_how_to_get_one() -> None:

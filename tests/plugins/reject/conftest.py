@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lineside_plugins.contract import Recording, TrainedModel
+from lineside_plugins.learning.measured import CAMPAIGN
 from lineside_plugins.tasks.reject import features as f
 from lineside_plugins.tasks.reject.config import RejectConfig
-from lineside_plugins.tasks.reject.dataset import CAMPAIGN
 from lineside_plugins.tasks.reject.task import RejectTask
 
 EPOCH = datetime(2026, 3, 1, tzinfo=UTC)

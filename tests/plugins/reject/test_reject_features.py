@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from lineside_plugins.contract import Recording
+from lineside_plugins.learning import measured
 from lineside_plugins.tasks.reject import dataset
 from lineside_plugins.tasks.reject import features as f
 
@@ -154,9 +155,9 @@ def test_a_dip_in_the_force_curve_survives_what_takes_the_slow_course_out() -> N
 def test_labels_made_for_training_are_never_inputs(recordings: list[Recording]) -> None:
     """Campaign inspections give targets for every part, and inputs come from the regular samples alone."""
     events = recordings[0].streams["events"][:200]
-    regular = [e for e in events if e["text"] != dataset.CAMPAIGN]
-    known = dataset.inspections(events)
-    assert known[0].tolist() == [dataset.count_of(regular[-1]["serial_no"]), regular[-1]["value"]]
+    regular = [e for e in events if e["text"] != measured.CAMPAIGN]
+    known = measured.newest_inspections(events, f.INSPECTED)
+    assert known[0].tolist() == [measured.count_of(regular[-1]["serial_no"]), regular[-1]["value"]]
     parts = dataset.dimension_parts(recordings[:1], 500, seed=0)
     assert len(parts) == 500
     assert np.nanmax(parts.x[:, at("inspected")]) <= f.INSPECTED

@@ -57,7 +57,7 @@ def courses(recordings: Sequence[Recording], per_mill: int, seed: int) -> Course
     """
     rng = np.random.default_rng(seed)
 
-    def some(rows: Rows, _end_s: Floats) -> Rows:
+    def some(_number: int, rows: Rows, _end_s: Floats) -> Rows:
         return np.sort(rng.permutation(rows)[:per_mill])
 
     found = []

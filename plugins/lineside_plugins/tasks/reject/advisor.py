@@ -9,9 +9,9 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lineside_plugins.learning.measured import count_of, newest_inspections
 from lineside_plugins.tasks.reject import features as f
 from lineside_plugins.tasks.reject.config import RejectConfig
-from lineside_plugins.tasks.reject.dataset import count_of, inspections
 from lineside_plugins.tasks.reject.decision import Thresholds, worth_scrapping
 from lineside_plugins.tasks.reject.heads import (
     Calibration,
@@ -95,7 +95,9 @@ class Advisor:
         part = np.array([[_number(batch.snapshots[b].get(t)) for t in ("ToolCount", "ToolOffset")] for b in rows])
         part = np.where(np.isfinite(part), part, values[:, -1, [f.TOOL, f.OFFSET]])
         events = [batch.records[b].get("events", ()) if batch.records else () for b in rows]
-        x, beyond = f.dimension_features(values, end_s, part, np.stack([inspections(e) for e in events]))
+        x, beyond = f.dimension_features(
+            values, end_s, part, np.stack([newest_inspections(e, f.INSPECTED) for e in events])
+        )
         mean, spread = self.dimension.mean_and_spread(x)
         mean = mean - beyond
         p = self.rule.dimension(outside_score(mean, spread, self.rule.tolerance_um))
