@@ -119,7 +119,10 @@ async def test_a_supervised_worker_tells_prometheus(
             assert (await d.submit(batch, "tiny", in_s(30))).status is Status.ANSWERED
         assert d.spent_s["inference"] > 0
         assert d.spent_s["transfer"] > 0
-    said = await asyncio.to_thread(scrape, f"http://127.0.0.1:{unused_tcp_port}/metrics")
+    async with asyncio.timeout(10):  # a batch is counted after its answer has gone out
+        said: dict[str, float] = {}
+        while said.get('lineside_worker_batches_total{status="answered"}', 0) < 2:
+            said = await asyncio.to_thread(scrape, f"http://127.0.0.1:{unused_tcp_port}/metrics")
     assert said['lineside_worker_batches_total{status="answered"}'] == 2
     assert said["lineside_worker_windows_total"] == 3
     assert said['lineside_worker_seconds_total{part="inference"}'] > 0

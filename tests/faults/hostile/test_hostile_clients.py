@@ -269,6 +269,8 @@ async def test_the_server_withstands_hostile_clients(target: Any, force: Force) 
     print(f"quiet p99 {quiet:.0f} ms; CPU afterwards {after:.1%} of a core")
     assert target.rss_mb() - before <= RSS_GROWTH_MB, report
     assert after <= CPU_AFTER
-    assert max(p99 for p99, _, _ in report.values()) <= READ_P99_MS + quiet, (quiet, report)
+    assert sum(reads for _, reads, _ in report.values()) > 50, report  # the other client was served throughout
+    if force is FULL:  # a fraction of a second of a small attack holds a handful of reads: no percentile
+        assert max(p99 for p99, _, _ in report.values()) <= READ_P99_MS, (quiet, report)
     async with target.client() as client:
         await client.log_in()

@@ -9,7 +9,7 @@ import pytest
 
 from lineside_plugins.contract import Recording, TrainedModel
 from lineside_plugins.learning.measured import CAMPAIGN
-from lineside_plugins.tasks.reject import features as f
+from lineside_plugins.tasks.reject import curves as c
 from lineside_plugins.tasks.reject.config import RejectConfig
 from lineside_plugins.tasks.reject.task import RejectTask
 
@@ -63,11 +63,11 @@ def synthetic_recording(seed: int, hours: int = 30) -> Recording:
 
 def curve(rng: np.random.Generator, porous: np.ndarray) -> np.ndarray:
     """Force curves (P, CURVE) in kN; a porous part's has a dip somewhere in the middle."""
-    u = np.linspace(0, 1, f.CURVE)
+    u = np.linspace(0, 1, c.CURVE)
     press = 300 / (1 + np.exp((0.2 - u) / 0.03)) / (1 + np.exp((u - 0.85) / 0.02))
     at = 0.55 + 0.1 * rng.random(len(porous))
     dip = 15 * np.exp(-0.5 * ((u - at[:, None]) / 0.03) ** 2) * porous[:, None]
-    return (press - dip + 3 * rng.standard_normal((len(porous), f.CURVE))).astype(np.float32)
+    return (press - dip + 3 * rng.standard_normal((len(porous), c.CURVE))).astype(np.float32)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from lineside_plugins.contract import Recording
-from lineside_plugins.learning import measured
+from lineside_plugins.learning import measured, milling
+from lineside_plugins.tasks.reject import curves as c
 from lineside_plugins.tasks.reject import dataset
 from lineside_plugins.tasks.reject import features as f
 
@@ -11,14 +12,14 @@ END = np.array([1.8e9])
 
 def mill(tool: float = 120.0, offset: float = 30.0) -> np.ndarray:
     """A mill's window, one part a minute, compensation rising a quarter um per part, tool mounted 120 parts ago."""
-    values = np.zeros((1, f.LENGTH, len(f.CHANNELS)), np.float32)
-    age = np.arange(f.LENGTH) - (f.LENGTH - 1)
-    values[0, :, f.POWER] = 8
-    values[0, :, f.TEMPERATURE] = 50
-    values[0, :, f.STATE] = f.RUNNING
-    values[0, :, f.TOOL] = (age + tool - 1) % 240
-    values[0, :, f.OFFSET] = 0.25 * values[0, :, f.TOOL] + (offset - 0.25 * tool)
-    values[0, :, f.PARTS] = 5000 + age
+    values = np.zeros((1, milling.LENGTH, len(milling.CHANNELS)), np.float32)
+    age = np.arange(milling.LENGTH) - (milling.LENGTH - 1)
+    values[0, :, milling.POWER] = 8
+    values[0, :, milling.TEMPERATURE] = 50
+    values[0, :, milling.STATE] = milling.RUNNING
+    values[0, :, milling.TOOL] = (age + tool - 1) % 240
+    values[0, :, milling.OFFSET] = 0.25 * values[0, :, milling.TOOL] + (offset - 0.25 * tool)
+    values[0, :, milling.PARTS] = 5000 + age
     return values
 
 
@@ -51,7 +52,7 @@ def test_a_correction_since_the_inspection_changes_the_compensation_and_no_featu
     known = np.full((1, f.INSPECTED, 2), np.nan)
     known[0, :2] = (4990, 8.0), (4960, 8.0)
     values = mill()
-    values[0, -5:, f.OFFSET] += 6
+    values[0, -5:, milling.OFFSET] += 6
     (left, beyond), (alone, none) = row(values, known, (120, 36)), row(mill(), known)
     np.testing.assert_allclose(left, alone, atol=1e-4)
     assert beyond - none == pytest.approx(6, abs=1e-3)
@@ -62,7 +63,7 @@ def test_a_correction_before_the_inspection_is_put_back() -> None:
     known = np.full((1, f.INSPECTED, 2), np.nan)
     known[0, 0] = (4990, 2.0)
     values = mill()
-    values[0, -60:, f.OFFSET] += 6
+    values[0, -60:, milling.OFFSET] += 6
     assert row(values, known, (120, 36))[0][at("inspected_mean")] == pytest.approx(8, abs=0.5)
 
 
@@ -101,8 +102,8 @@ def test_a_tool_changed_within_the_last_minute_starts_with_nothing_known() -> No
 def test_stops_that_cool_the_mill_are_timed() -> None:
     """A trip of half an hour that ended thirty minutes ago reads so, and is half forgotten; a setup is no stop."""
     values = mill()
-    values[0, -60:-30, f.STATE] = 4
-    values[0, -10:-5, f.STATE] = 2
+    values[0, -60:-30, milling.STATE] = 4
+    values[0, -10:-5, milling.STATE] = 2
     found, _ = row(values)
     assert found[at("stop_minutes_ago")] == 30
     assert found[at("stop_minutes")] == 30
@@ -115,22 +116,22 @@ def test_stops_that_cool_the_mill_are_timed() -> None:
 def test_power_that_rises_part_by_part_is_wear_and_another_family_is_not() -> None:
     """A rise of 0.9 kW over 120 parts reads as such, though the mill changed to a hungrier family half-way."""
     values = mill()
-    values[0, -120:, f.POWER] += 0.0075 * np.arange(120)
-    values[0, -60:, f.FAMILY] = 2
-    values[0, -60:, f.POWER] += 1.5
-    values[0, -70:-60:4, f.POWER] = 3.0  # cells in which the mill waited
+    values[0, -120:, milling.POWER] += 0.0075 * np.arange(120)
+    values[0, -60:, milling.FAMILY] = 2
+    values[0, -60:, milling.POWER] += 1.5
+    values[0, -70:-60:4, milling.POWER] = 3.0  # cells in which the mill waited
     found, _ = row(values)
     assert found[at("power_slope")] == pytest.approx(0.9, abs=0.1)
     plain = mill()
-    plain[0, -60:, f.FAMILY] = 2
-    plain[0, -60:, f.POWER] += 1.5
+    plain[0, -60:, milling.FAMILY] = 2
+    plain[0, -60:, milling.POWER] += 1.5
     assert row(plain)[0][at("power_slope")] == pytest.approx(0, abs=0.02)
 
 
 def test_a_part_measured_right_after_a_stop_is_known_as_such() -> None:
     """The colder the mill was at the inspection than it is now, the more the recovery has changed since."""
     values = mill()
-    values[0, -140:-120, f.STATE] = 4
+    values[0, -140:-120, milling.STATE] = 4
     known = np.full((1, f.INSPECTED, 2), np.nan)
     known[0, 0] = (5000 - 118, -15.0)
     assert row(values, known)[0][at("inspected_recovery_change")] == pytest.approx(2**-4 - 1, abs=0.1)
@@ -138,18 +139,18 @@ def test_a_part_measured_right_after_a_stop_is_known_as_such() -> None:
 
 def test_a_dip_in_the_force_curve_survives_what_takes_the_slow_course_out() -> None:
     """Peak force and slope vanish from the rows a model sees, the dip stays where it was, in units of the noise."""
-    u = np.linspace(0, 1, f.CURVE)
+    u = np.linspace(0, 1, c.CURVE)
     course = 300 + 90 * u
     dip = 20 * np.exp(-0.5 * ((u - 0.6) / 0.03) ** 2)
-    noise = np.random.default_rng(0).standard_normal(f.CURVE)
-    quiet, porous, loud = f.curve_rows(np.stack([course + noise, course + noise - dip, course + 4 * (noise - dip)]))
-    assert quiet.shape == (len(f.COURSES), f.CURVE)
-    assert 0.8 < quiet[0, f.PLATEAU].std() * f.NOISE_SCALE < 1.3
+    noise = np.random.default_rng(0).standard_normal(c.CURVE)
+    quiet, porous, loud = c.curve_rows(np.stack([course + noise, course + noise - dip, course + 4 * (noise - dip)]))
+    assert quiet.shape == (len(c.COURSES), c.CURVE)
+    assert 0.8 < quiet[0, c.PLATEAU].std() * c.NOISE_SCALE < 1.3
     for rows in (porous, loud):
         for row in rows:
-            assert np.argmin(row[f.PLATEAU]) + f.PLATEAU.start == pytest.approx(0.6 * 255, abs=4)
+            assert np.argmin(row[c.PLATEAU]) + c.PLATEAU.start == pytest.approx(0.6 * 255, abs=4)
     np.testing.assert_allclose(loud[0], porous[0], atol=0.05)
-    assert f.curve_features(np.stack([course, course - dip])).shape == (2, f.BINS + 3)
+    assert c.curve_features(np.stack([course, course - dip])).shape == (2, c.BINS + 3)
 
 
 def test_labels_made_for_training_are_never_inputs(recordings: list[Recording]) -> None:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from lineside_plugins.contract import Recording, TrainedModel
-from lineside_plugins.tasks.reject import features as f
+from lineside_plugins.learning import milling
+from lineside_plugins.tasks.reject import curves as c
 from lineside_plugins.tasks.reject.config import RejectConfig
 from lineside_plugins.tasks.reject.task import RejectTask
 from lineside_plugins.types import Advice, ContractError, ModelData, SnapshotValue, WindowBatch
@@ -33,23 +34,24 @@ def batch_of(*rows: Row, end: datetime = END) -> WindowBatch:
     values = np.stack([r[0] for r in rows]).astype(np.float32)
     return WindowBatch(
         equipment_ids=tuple(f"E{i}" for i in range(len(rows))),
-        tags=f.CHANNELS,
+        tags=milling.CHANNELS,
         values=values,
         good=np.isfinite(values),
         end=np.full(len(rows), np.datetime64(end.replace(tzinfo=None), "us")),
-        period_s=f.PERIOD_S,
+        period_s=milling.PERIOD_S,
         snapshots=tuple(r[1] for r in rows),
         records=tuple({"events": r[2]} for r in rows),
     )
 
 
 def mill(offset: float = 30.0, tool: int = 150, measured: tuple[float, ...] = ()) -> Row:
-    values = np.full((f.LENGTH, len(f.CHANNELS)), np.nan)
-    age = np.arange(f.LENGTH) - (f.LENGTH - 1)
-    values[:, f.POWER], values[:, f.TEMPERATURE], values[:, f.STATE], values[:, f.FAMILY] = 8.2, 48, f.RUNNING, 1
-    values[:, f.TOOL] = (age + tool - 1) % 240
-    values[:, f.OFFSET] = 0.119 * values[:, f.TOOL] + (offset - 0.119 * tool)
-    values[:, f.PARTS] = 5000 + age
+    values = np.full((milling.LENGTH, len(milling.CHANNELS)), np.nan)
+    age = np.arange(milling.LENGTH) - (milling.LENGTH - 1)
+    values[:, milling.POWER], values[:, milling.TEMPERATURE] = 8.2, 48
+    values[:, milling.STATE], values[:, milling.FAMILY] = milling.RUNNING, 1
+    values[:, milling.TOOL] = (age + tool - 1) % 240
+    values[:, milling.OFFSET] = 0.119 * values[:, milling.TOOL] + (offset - 0.119 * tool)
+    values[:, milling.PARTS] = 5000 + age
     events = tuple(
         {"time": END.isoformat(), "equipment_id": "E0", "kind": "inspection", "serial_no": f"A1-{4995 - 15 * i:07d}",
          "value": v, "porous": False, "defect": abs(v) > 25, "text": "sample"}
@@ -59,11 +61,11 @@ def mill(offset: float = 30.0, tool: int = 150, measured: tuple[float, ...] = ()
 
 
 def press(dip_kn: float = 0.0, seed: int = 0) -> Row:
-    u = np.linspace(0, 1, f.CURVE)
+    u = np.linspace(0, 1, c.CURVE)
     course = (400 + 60 * u) / (1 + np.exp((0.25 - u) / 0.035)) / (1 + np.exp((u - 0.84) / 0.02))
-    noise = 3 * np.random.default_rng(seed).standard_normal(f.CURVE)
+    noise = 3 * np.random.default_rng(seed).standard_normal(c.CURVE)
     curve = course - dip_kn * np.exp(-0.5 * ((u - 0.6) / 0.03) ** 2) + noise
-    values = np.full((f.LENGTH, len(f.CHANNELS)), np.nan)
+    values = np.full((milling.LENGTH, len(milling.CHANNELS)), np.nan)
     return values, {"SerialNo": "A2-0000042", "ToolCount": None, "ForceCurve": curve.astype(np.float32)}, ()
 
 
@@ -76,11 +78,11 @@ def said(task: RejectTask, row: Row) -> Advice:
 def of_case(case: Path) -> WindowBatch:
     """A case's part: window.csv holds the mill's cells, curve.csv the press's force curve, whichever applies."""
     facts = yaml.safe_load((case / "config.yaml").read_text())
-    values = np.full((f.LENGTH, len(f.CHANNELS)), np.nan)
+    values = np.full((milling.LENGTH, len(milling.CHANNELS)), np.nan)
     snapshot: dict[str, SnapshotValue] = dict(facts["snapshot"])
     if (case / "window.csv").exists():
         with (case / "window.csv").open() as file:
-            values = np.array([[float(r[t] or "nan") for t in f.CHANNELS] for r in csv.DictReader(file)])
+            values = np.array([[float(r[t] or "nan") for t in milling.CHANNELS] for r in csv.DictReader(file)])
     if (case / "curve.csv").exists():
         snapshot["ForceCurve"] = np.loadtxt(case / "curve.csv", dtype=np.float32)
     row = (values, snapshot, tuple(facts.get("events", ())))
@@ -189,7 +191,7 @@ def test_a_broken_curve_is_no_curve(shipped: RejectTask) -> None:
     """A curve of another length or with a NaN gets no answer rather than a wrong one."""
     values, snapshot, events = press(14.0)
     short = {**snapshot, "ForceCurve": np.ones(12, np.float32)}
-    holed = {**snapshot, "ForceCurve": np.full(f.CURVE, np.nan, np.float32)}
+    holed = {**snapshot, "ForceCurve": np.full(c.CURVE, np.nan, np.float32)}
     assert list(shipped.recommend(batch_of((values, short, events), (values, holed, events)))) == [None, None]
 
 

@@ -9,7 +9,9 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lineside_plugins.learning import milling
 from lineside_plugins.learning.measured import count_of, newest_inspections
+from lineside_plugins.tasks.reject import curves as c
 from lineside_plugins.tasks.reject import features as f
 from lineside_plugins.tasks.reject.config import RejectConfig
 from lineside_plugins.tasks.reject.decision import Thresholds, worth_scrapping
@@ -90,10 +92,10 @@ class Advisor:
         return out
 
     def _of_mills(self, batch: WindowBatch, rows: list[int]) -> list[Advice]:
-        values = f.channel_order(batch)[rows]
+        values = milling.channel_order(batch)[rows]
         end_s = batch.end[rows].astype(np.int64) / 1e6
         part = np.array([[_number(batch.snapshots[b].get(t)) for t in ("ToolCount", "ToolOffset")] for b in rows])
-        part = np.where(np.isfinite(part), part, values[:, -1, [f.TOOL, f.OFFSET]])
+        part = np.where(np.isfinite(part), part, values[:, -1, [milling.TOOL, milling.OFFSET]])
         events = [batch.records[b].get("events", ()) if batch.records else () for b in rows]
         x, beyond = f.dimension_features(
             values, end_s, part, np.stack([newest_inspections(e, f.INSPECTED) for e in events])
@@ -153,7 +155,7 @@ def _is_number(value: SnapshotValue) -> bool:
 
 
 def _is_curve(value: SnapshotValue) -> bool:
-    return isinstance(value, np.ndarray) and value.shape == (f.CURVE,) and bool(np.isfinite(value).all())
+    return isinstance(value, np.ndarray) and value.shape == (c.CURVE,) and bool(np.isfinite(value).all())
 
 
 def _number(value: SnapshotValue) -> float:

@@ -1,4 +1,4 @@
-"""From a window of a mill to one row per part, and from a press force curve to one row per part. Pure numpy.
+"""From a window of a mill to one row per part. Pure numpy.
 
 What is known of a part just cut: how far the tool is used, what the PLC compensates, how warm the spindle is, how
 long ago the mill stood still, the hour of the day, and what the bench measured on earlier parts of this tool. An
@@ -8,31 +8,32 @@ inspected part is found again in the window by its count, so that the compensati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside_plugins.types import WindowBatch
+from lineside_plugins.learning.milling import (
+    DAY_S,
+    FAMILIES,
+    FAMILY,
+    OFFSET,
+    PARTS,
+    PERIOD_S,
+    POWER,
+    RUNNING,
+    STATE,
+    STOPPED,
+    TEMPERATURE,
+    TOOL,
+    hour_angle,
+    mean_where,
+    offset_per_part,
+)
 
 Floats: TypeAlias = NDArray[np.float64]
 
-CHANNELS = ("SpindlePower", "SpindleTemp", "State", "ActiveFamily", "ToolCount", "ToolOffset", "PartCount")
-POWER, TEMPERATURE, STATE, FAMILY, TOOL, OFFSET, PARTS = range(len(CHANNELS))
-PERIOD_S = 60.0
-LENGTH = 360  # cells, 6 h: more than a tool's life at any family, so that its first part is in view
-RUNNING = 1
-STOPPED = (4, 5, 6)  # tripped, failed, maintained: the mill cools down
-FAMILIES = 4
 INSPECTED = 12  # most recent inspected parts that are looked at
-CURVE = 256
-BINS = 32  # of the force curve, for the trees
-PLATEAU = slice(CURVE // 3, 3 * CURVE // 4)  # of a press stroke: the force is up and not yet falling
-COURSES = ((32, 1), (24, 2))  # half width in points and order of the slow courses taken out of a force curve
-NOISE_OF_SECOND_DIFFERENCE = 0.6745 * 6.0**0.5  # median of |second difference| of white noise of sigma 1
-NOISE_CLIP, NOISE_SCALE = 12.0, 3.0  # sigma; bounds what is left, and brings a dip to about one
-DAY_S = 86_400.0
 HALF_MIN = 30.0  # in which a stop is half forgotten; a scale for the models to work on, not a time of any plant
 STEADY = 5  # cells; the second highest power of five forgives three in which the mill waited
 START_PARTS = 15  # of a new tool, in which it has not worn yet
@@ -122,8 +123,8 @@ def dimension_features(
     shares = [(this_tool & (cells[:, :, FAMILY] == i)).sum(axis=1) for i in range(FAMILIES)]
     out[:, FAMILIES : 2 * FAMILIES] = np.stack(shares, axis=1) / seen
     at = 2 * FAMILIES
-    trend = _offset_per_part(cells)
-    hour = end_s % DAY_S * (2 * np.pi / DAY_S)
+    trend = offset_per_part(cells)
+    hour = hour_angle(end_s)
     ago, length = _stops(cells[:, :, STATE])
     recovery = _recovery(ago)
     out[:, at : at + 6] = np.stack(
@@ -132,9 +133,11 @@ def dimension_features(
     temperature = cells[:, :, TEMPERATURE]
     recent = running.copy()
     recent[:, :-10] = False
-    warm, drawn = _mean(temperature, recent), _mean(power, recent & steady)
-    since = _mean(power, steady & fresh)
-    out[:, at + 6 : at + 11] = np.stack([warm, warm - _mean(temperature, running), drawn, since, drawn - since], axis=1)
+    warm, drawn = mean_where(temperature, recent), mean_where(power, recent & steady)
+    since = mean_where(power, steady & fresh)
+    out[:, at + 6 : at + 11] = np.stack(
+        [warm, warm - mean_where(temperature, running), drawn, since, drawn - since], axis=1
+    )
     known = _Inspected.find(cells, inspected, fresh, trend, recovery)
     out[:, at + 11 : at + 16] = _power(cells, power, steady, nth, tool)
     out[:, at + 16 :] = known.columns(tool, end_s, recovery[:, -1], warm)
@@ -147,12 +150,6 @@ def measured_course(x: Floats) -> Floats:
     Heads learn what to add to this, so that a tool farther off than any in training is still believed.
     """
     return np.nan_to_num(x[:, NAMES.index("inspected_trended")])
-
-
-def _mean(cells: Floats, mask: NDArray[np.bool_]) -> Floats:
-    count = mask.sum(axis=1)
-    total = np.where(mask, cells, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _nth_tool(count: Floats) -> NDArray[np.intp]:
@@ -189,11 +186,14 @@ def _power(cells: Floats, power: Floats, steady: NDArray[np.bool_], nth: NDArray
     over = np.zeros(power.shape)
     for i in range(FAMILIES):
         of = steady & (cells[:, :, FAMILY] == i)
-        over += np.where(of, power - _mean(power, of)[:, None], 0.0)
+        over += np.where(of, power - mean_where(power, of)[:, None], 0.0)
     rise = _slope(cells, power, this_tool) * tool
     before = _slope(cells, power, steady & (nth == nth[:, -1:] - 1)) * tool
     at_start = this_tool & (cells[:, :, TOOL] <= START_PARTS)
-    return np.stack([rise, rise / _mean(power, this_tool), _mean(over, recent), _mean(over, at_start), before], axis=1)
+    return np.stack(
+        [rise, rise / mean_where(power, this_tool), mean_where(over, recent), mean_where(over, at_start), before],
+        axis=1,
+    )
 
 
 def _slope(cells: Floats, power: Floats, mask: NDArray[np.bool_]) -> Floats:
@@ -202,20 +202,10 @@ def _slope(cells: Floats, power: Floats, mask: NDArray[np.bool_]) -> Floats:
     xy, xx = np.zeros(len(cells)), np.full(len(cells), SLOPE_PRIOR)
     for i in range(FAMILIES):
         of = mask & (cells[:, :, FAMILY] == i)
-        x = np.where(of, count - _mean(count, of)[:, None], 0.0)
+        x = np.where(of, count - mean_where(count, of)[:, None], 0.0)
         xy += (x * np.where(of, power, 0.0)).sum(axis=1)
         xx += (x * x).sum(axis=1)
     return np.asarray(xy / xx)
-
-
-def _offset_per_part(values: Floats) -> Floats:
-    """Usual rise of the compensation per part (B,): median over the window's cells, free of jumps by feedback."""
-    parts, offset = np.diff(values[:, :, TOOL], axis=1), np.diff(values[:, :, OFFSET], axis=1)
-    usable = (parts > 0) & np.isfinite(offset)
-    slope = np.where(usable, offset / np.where(usable, parts, 1.0), np.inf)
-    slope.sort(axis=1)
-    middle = slope[np.arange(len(slope)), usable.sum(axis=1) // 2]
-    return np.where(np.isfinite(middle), middle, np.nan)
 
 
 def _stops(state: Floats) -> tuple[Floats, Floats]:
@@ -281,9 +271,9 @@ class _Inspected:
     def columns(self, tool: Floats, end_s: Floats, recovery: Floats, temperature: Floats) -> Floats:
         """What they say of the part just completed, (B, 14)."""
         worn = tool[:, None] - self.tool
-        now = end_s[:, None] % DAY_S * (2 * np.pi / DAY_S)
+        now = hour_angle(end_s)[:, None]
         then = now - self.minutes_ago * (120 * np.pi / DAY_S)
-        mean, mean_worn = _mean(self.beyond, self.same), _mean(worn, self.same)
+        mean, mean_worn = mean_where(self.beyond, self.same), mean_where(worn, self.same)
         first = np.where(self.same.any(axis=1), np.argmax(self.same, axis=1), 0)[:, None]
         any_same = self.same.any(axis=1)
         stacked = [
@@ -293,13 +283,13 @@ class _Inspected:
             mean + self._rise(worn) * mean_worn,
             mean_worn,
             np.where(any_same, np.take_along_axis(worn, first, axis=1)[:, 0], np.nan),
-            _mean(np.sin(now) - np.sin(then), self.same),
-            _mean(np.cos(now) - np.cos(then), self.same),
-            _mean(recovery[:, None] - self.recovery, self.same),
-            _mean(temperature[:, None] - self.temperature, self.same),
+            mean_where(np.sin(now) - np.sin(then), self.same),
+            mean_where(np.cos(now) - np.cos(then), self.same),
+            mean_where(recovery[:, None] - self.recovery, self.same),
+            mean_where(temperature[:, None] - self.temperature, self.same),
             self._rate(self.same) * tool,
-            _mean(self.beyond, self.other),
-            _mean(self.recovery, self.other),
+            mean_where(self.beyond, self.other),
+            mean_where(self.recovery, self.other),
             self._rate(self.other) * tool,
         ]
         return np.stack(stacked, axis=1)
@@ -311,51 +301,6 @@ class _Inspected:
 
     def _rise(self, worn: Floats) -> Floats:
         """Rise of ``beyond`` per part (B,), shrunk towards none while few parts over a short stretch are known."""
-        x = np.where(self.same, -(worn - _mean(worn, self.same)[:, None]), 0.0)
+        x = np.where(self.same, -(worn - mean_where(worn, self.same)[:, None]), 0.0)
         y = np.where(self.same, self.beyond, 0.0)
         return np.asarray((x * y).sum(axis=1) / ((x * x).sum(axis=1) + RISE_PRIOR))
-
-
-def curve_rows(curves: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Force curves (P, CURVE) in kN as float32 (P, 2, CURVE): what is left of them, in units of their own noise.
-
-    Two slow courses are taken out, each a local polynomial of least squares: a wide straight one that keeps a dip,
-    and a narrow parabolic one that follows the fall of the force closer. Noise is read off second differences over the
-    plateau, so that a press with another sensor looks the same. Rise and fall say nothing and are bounded.
-    Source: Savitzky, Golay, Smoothing and Differentiation of Data (1964), with shortened windows at both ends.
-    """
-    raw = np.asarray(curves, dtype=np.float32)
-    second = np.abs(np.diff(raw[:, PLATEAU], n=2, axis=1))
-    noise = np.maximum(np.median(second, axis=1), 1e-3) / NOISE_OF_SECOND_DIFFERENCE
-    left = np.stack([raw @ _without_course(*course) for course in COURSES], axis=1)
-    out: NDArray[np.float32] = np.clip(left / noise[:, None, None], -NOISE_CLIP, NOISE_CLIP) / NOISE_SCALE
-    return out.astype(np.float32)
-
-
-@lru_cache(maxsize=4)
-def _without_course(half: int, order: int) -> NDArray[np.float32]:
-    """Matrix (CURVE, CURVE) that maps a curve to itself less its local polynomial fit."""
-    out = np.eye(CURVE)
-    for i in range(CURVE):
-        near = np.arange(max(0, i - half), min(CURVE, i + half + 1))
-        powers = np.vander((near - i) / half, order + 1, increasing=True)
-        out[near, i] -= np.linalg.pinv(powers)[0]
-    return out.astype(np.float32)
-
-
-def curve_features(curves: NDArray[np.floating[Any]]) -> Floats:
-    """The force curve for trees, float64 (P, BINS + 3): bin means, depth of the deepest dip, where, roughness."""
-    rows = curve_rows(curves)[:, 0].astype(np.float64)
-    bins = rows.reshape(len(rows), BINS, -1).mean(axis=2)
-    middle = bins[:, BINS // 3 : 3 * BINS // 4]
-    dip = middle - 0.5 * (bins[:, BINS // 3 - 2 : 3 * BINS // 4 - 2] + bins[:, BINS // 3 + 2 : 3 * BINS // 4 + 2])
-    rough = np.abs(np.diff(rows[:, PLATEAU], axis=1)).mean(axis=1)
-    return np.concatenate([bins, np.stack([dip.min(axis=1), dip.argmin(axis=1), rough], axis=1)], axis=1)
-
-
-def channel_order(batch: WindowBatch) -> NDArray[np.float32]:
-    """The batch's values (B, T, C) in the order of ``CHANNELS``, cells that are not Good as NaN."""
-    values: NDArray[np.float32] = np.where(batch.good, batch.values, np.float32(np.nan))
-    if batch.tags != CHANNELS:
-        values = values[:, :, [batch.channel(tag) for tag in CHANNELS]]
-    return values

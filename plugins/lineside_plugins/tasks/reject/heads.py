@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside_plugins.learning.trees import Tensors, TreeEnsemble
+from lineside_plugins.tasks.reject import curves as c
 from lineside_plugins.tasks.reject import features as f
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -82,7 +83,7 @@ class PorosityTrees:
 
     def score(self, curves: NDArray[np.floating[Any]]) -> Floats:
         """Log-odds before calibration (P,)."""
-        return self.trees.margin(f.curve_features(curves))
+        return self.trees.margin(c.curve_features(curves))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lineside_plugins.learning.network import Mlp, load_tensors, to_tensors
 from lineside_plugins.learning.normaliser import Normaliser
+from lineside_plugins.tasks.reject import curves as c
 from lineside_plugins.tasks.reject import features as f
 from lineside_plugins.tasks.reject.heads import SIGMA_HIGH, SIGMA_LOW
 
@@ -54,7 +55,7 @@ class CurveNetwork(nn.Module):
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv1d(len(f.COURSES) + 1, width, 25, stride=2, padding=12),
+            nn.Conv1d(len(c.COURSES) + 1, width, 25, stride=2, padding=12),
             nn.SiLU(),
             nn.Conv1d(width, width, 9, stride=2, padding=4),
             nn.SiLU(),
@@ -62,7 +63,7 @@ class CurveNetwork(nn.Module):
             nn.SiLU(),
         )
         self.head = Mlp(2 * width, (16,), 1, dropout=0.1)
-        self.register_buffer("position", torch.linspace(-1.0, 1.0, f.CURVE), persistent=False)
+        self.register_buffer("position", torch.linspace(-1.0, 1.0, c.CURVE), persistent=False)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Log-odds (P, 1) of rows (P, 2, CURVE)."""
@@ -138,7 +139,7 @@ class NetworkPorosity:
 
     def score(self, curves: NDArray[np.floating[Any]]) -> Floats:
         """Log-odds before calibration (P,)."""
-        chunks = np.array_split(f.curve_rows(curves), max(1, len(curves) // 4096))
+        chunks = np.array_split(c.curve_rows(curves), max(1, len(curves) // 4096))
         with torch.inference_mode():
             found = [self.network(torch.from_numpy(rows).to(self.device))[:, 0].cpu().numpy() for rows in chunks]
         return np.concatenate(found).astype(np.float64)

@@ -15,12 +15,12 @@ from lineside_plugins.contract import (
     Trigger,
     WindowSpec,
 )
+from lineside_plugins.learning import milling
 from lineside_plugins.learning.learned import LearnedTask
 from lineside_plugins.tasks.reject import features as f
 from lineside_plugins.tasks.reject.config import RejectConfig
 from lineside_plugins.types import Kind
 
-UNITS = {"SpindlePower": "kW", "SpindleTemp": "degC", "ToolOffset": "um"}
 OPTIONAL = ("ToolCount", "ToolOffset")
 
 
@@ -34,16 +34,16 @@ class RejectTask(LearnedTask[RejectConfig]):
         channels = tuple(
             Channel(
                 tag,
-                unit=UNITS.get(tag, ""),
-                aggregate=Aggregate.MEAN if tag in ("SpindlePower", "SpindleTemp") else Aggregate.LAST,
+                unit=milling.UNITS.get(tag, ""),
+                aggregate=Aggregate.MEAN if tag in milling.MEANS else Aggregate.LAST,
                 optional=tag in OPTIONAL,
             )
-            for tag in f.CHANNELS
+            for tag in milling.CHANNELS
         )
         return Inputs(
             trigger=Trigger(on_change=("SerialNo",)),
             deadline_s=self.config.deadline_s,
-            window=WindowSpec(channels, length=f.LENGTH, period_s=f.PERIOD_S, min_good=0.01),
+            window=WindowSpec(channels, length=milling.LENGTH, period_s=milling.PERIOD_S, min_good=0.01),
             snapshot=("SerialNo", "ToolCount", "ToolOffset", "ForceCurve"),
             records=(RecordSpec("events", limit=2 * f.INSPECTED, kinds=("inspection",)),),
             requires=("SerialNo",),

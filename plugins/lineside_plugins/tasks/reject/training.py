@@ -18,6 +18,7 @@ from lineside_plugins.contract import Recording, TrainedModel
 from lineside_plugins.learning import metrics, network
 from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.learning.trees import TreeEnsemble, seen_columns
+from lineside_plugins.tasks.reject import curves as c
 from lineside_plugins.tasks.reject import decision
 from lineside_plugins.tasks.reject import features as f
 from lineside_plugins.tasks.reject.advisor import Advisor
@@ -182,13 +183,13 @@ def _subset(parts: Parts, seed: int) -> tuple[NDArray[np.float32], NDArray[np.bo
 
 
 def _shifted(curves: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    moved = np.arange(f.CURVE) - rng.integers(-SHIFT, SHIFT + 1, size=len(curves))[:, None]
-    return np.take_along_axis(curves, np.clip(moved, 0, f.CURVE - 1), axis=1)
+    moved = np.arange(c.CURVE) - rng.integers(-SHIFT, SHIFT + 1, size=len(curves))[:, None]
+    return np.take_along_axis(curves, np.clip(moved, 0, c.CURVE - 1), axis=1)
 
 
 def _porosity_trees(curves: NDArray[np.float32], label: NDArray[np.bool_], seed: int) -> PorosityTrees:
     model = HistGradientBoostingClassifier(**CURVE_TREES, early_stopping=False, random_state=seed)
-    return PorosityTrees(TreeEnsemble.from_gradient_boosting(model.fit(f.curve_features(curves), label)))
+    return PorosityTrees(TreeEnsemble.from_gradient_boosting(model.fit(c.curve_features(curves), label)))
 
 
 def _porosity_network(
@@ -199,7 +200,7 @@ def _porosity_network(
     good = np.random.default_rng(seed).permutation(np.flatnonzero(~judging.bad))[:STOP_CURVES]
     kept = np.concatenate([np.flatnonzero(judging.bad), good])
     data, held_out = (
-        [torch.from_numpy(f.curve_rows(x)), torch.from_numpy(y).float()]
+        [torch.from_numpy(c.curve_rows(x)), torch.from_numpy(y).float()]
         for x, y in ((curves, label), (judging.x[kept], judging.bad[kept]))
     )
     plan = network.Schedule(epochs=16, batch=256, patience=6)
