@@ -6,11 +6,13 @@ minute, the last one the last whole cell before the part was completed; NaN wher
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lineside_plugins.contract import Aggregate, Channel, WindowSpec
 from lineside_plugins.types import WindowBatch
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -28,6 +30,35 @@ FAMILIES = 4
 INSPECTED = 8  # most recent inspected parts that are looked at
 DAY_S = 86_400.0
 RECENT = 10  # cells that count as now
+TAG_OF = {  # the first word of a feature's name, and what an operator knows it by
+    "family": "ActiveFamily",
+    "tool": "ToolCount",
+    "hour": "SpindleTemp",
+    "stop": "State",
+    "temperature": "SpindleTemp",
+    "power": "SpindlePower",
+    "inspected": "inspections",
+    "other": "inspections",
+}
+
+
+def window(optional: Collection[str] = ()) -> WindowSpec:
+    """Six hours of a mill in cells of a minute, channels as ``CHANNELS``; a machine may lack what is ``optional``."""
+    channels = tuple(
+        Channel(
+            tag,
+            unit=UNITS.get(tag, ""),
+            aggregate=Aggregate.MEAN if tag in MEANS else Aggregate.LAST,
+            optional=tag in optional,
+        )
+        for tag in CHANNELS
+    )
+    return WindowSpec(channels, length=LENGTH, period_s=PERIOD_S, min_good=0.01)
+
+
+def groups_of(names: Sequence[str], groups: Sequence[str]) -> NDArray[np.intp]:
+    """Which of ``groups`` (tags and ``inspections``) each feature of ``names`` belongs to, (F,)."""
+    return np.array([groups.index(TAG_OF[name.split("_")[0]]) for name in names])
 
 
 def channel_order(batch: WindowBatch) -> NDArray[np.float32]:

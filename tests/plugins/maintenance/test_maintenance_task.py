@@ -1,5 +1,4 @@
 import csv
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from lineside_plugins.tasks.maintenance.config import MaintenanceConfig
 from lineside_plugins.tasks.maintenance.task import MaintenanceTask
 from lineside_plugins.types import Advice, ContractError, DeviceHealth, ModelData, WindowBatch
 from lineside_workers.store import ModelStore
+from tests.plugins.synthetic import assert_as_expected
 
 CASES = Path(__file__).parent / "testcases"
 
@@ -64,18 +64,7 @@ def test_case(case: Path) -> None:
     task = MaintenanceTask(config)
     store = ModelStore()
     task.load(store.load(store.folder("maintenance")), "cpu")
-    said = task.recommend(batch)[0]
-    expected = json.loads((case / "expected.json").read_text())
-    if expected is None:
-        assert said is None
-        return
-    assert said is not None
-    for name, bound in expected.items():
-        value = said.value[name]
-        if isinstance(bound, list):
-            assert bound[0] <= value <= bound[1], f"{name} is {value}; expected {bound[0]} to {bound[1]}"
-        else:
-            assert value == bound, f"{name} is {value}; expected {bound}"
+    assert_as_expected(task.recommend(batch)[0], case)
 
 
 def test_importing_the_task_imports_no_model_library() -> None:

@@ -1,5 +1,4 @@
 import csv
-import json
 import time
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from lineside_plugins.tasks.reject.config import RejectConfig
 from lineside_plugins.tasks.reject.task import RejectTask
 from lineside_plugins.types import Advice, ContractError, ModelData, SnapshotValue, WindowBatch
 from lineside_workers.store import ModelStore
+from tests.plugins.synthetic import assert_as_expected
 
 CASES = Path(__file__).parent / "testcases"
 END = datetime.fromisoformat("2026-03-05T12:00:00+00:00")
@@ -93,15 +93,7 @@ def of_case(case: Path) -> WindowBatch:
 def test_case(case: Path, shipped: RejectTask) -> None:
     """The shipped model says of each recorded part what expected.json says; null = nothing; pairs are bounds."""
     (advice,) = shipped.recommend(of_case(case))
-    expected = json.loads((case / "expected.json").read_text())
-    if expected is None:
-        assert advice is None
-        return
-    assert advice is not None
-    for name, bound in expected.items():
-        value = advice.value[name]
-        inside = bound[0] <= value <= bound[1] if isinstance(bound, list) else value == bound
-        assert inside, f"{name} is {value}; expected {bound}"
+    assert_as_expected(advice, case)
 
 
 def test_training_beats_the_usual_share_on_both_heads(trained: TrainedModel) -> None:

@@ -40,22 +40,12 @@ NAMES = (
     "other_tool_excess",
 )
 FEATURES = len(NAMES)
-_GROUP_OF = {
-    "family": "ActiveFamily",
-    "tool": "ToolCount",
-    "hour": "SpindleTemp",
-    "stop": "State",
-    "temperature": "SpindleTemp",
-    "power": "SpindlePower",
-    "inspected": "inspections",
-    "other": "inspections",
-}
 GROUPS = ("ToolCount", "SpindleTemp", "SpindlePower", "State", "ActiveFamily", "inspections")
 
 
 def groups_of_features() -> NDArray[np.intp]:
     """Which of ``GROUPS`` each feature belongs to, (F,)."""
-    return np.array([GROUPS.index(_GROUP_OF[name.split("_")[0]]) for name in NAMES])
+    return m.groups_of(NAMES, GROUPS)
 
 
 def course_features(cells: Floats, end_s: Floats, part: Floats, inspected: Floats) -> Floats:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from lineside_plugins.contract import (
-    Aggregate,
-    Channel,
     DataType,
     Inputs,
     OutputField,
     Outputs,
     RecordSpec,
     Trigger,
-    WindowSpec,
 )
 from lineside_plugins.learning import milling
 from lineside_plugins.learning.learned import LearnedTask
@@ -30,19 +27,11 @@ class CompensationTask(LearnedTask[CompensationConfig]):
 
     def inputs(self) -> Inputs:
         """Six hours of the mill in cells of a minute, what the bench measured, and the part just completed."""
-        channels = tuple(
-            Channel(
-                tag,
-                unit=milling.UNITS.get(tag, ""),
-                aggregate=Aggregate.MEAN if tag in milling.MEANS else Aggregate.LAST,
-            )
-            for tag in milling.CHANNELS
-        )
         return Inputs(
             # State: the first parts after a stop are cut cold, so the offset has to be there before them.
             trigger=Trigger(on_change=("SerialNo", "State"), min_interval_s=self.config.every_s),
             deadline_s=self.config.deadline_s,
-            window=WindowSpec(channels, length=milling.LENGTH, period_s=milling.PERIOD_S, min_good=0.01),
+            window=milling.window(),
             snapshot=("ToolCount", "ToolOffset"),
             records=(RecordSpec("events", limit=2 * milling.INSPECTED, kinds=("inspection",)),),
             requires=("SerialNo", "ToolCount", "ToolOffset"),

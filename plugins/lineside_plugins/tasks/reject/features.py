@@ -7,18 +7,14 @@ inspected part is found again in the window by its count, so that the compensati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lineside_plugins.learning.milling import (
-    DAY_S,
     FAMILIES,
     FAMILY,
-    OFFSET,
-    PARTS,
     PERIOD_S,
     POWER,
     RUNNING,
@@ -26,19 +22,20 @@ from lineside_plugins.learning.milling import (
     STOPPED,
     TEMPERATURE,
     TOOL,
+    Floats,
+    Mask,
+    groups_of,
     hour_angle,
     mean_where,
     offset_per_part,
 )
-
-Floats: TypeAlias = NDArray[np.float64]
+from lineside_plugins.tasks.reject.inspected import Inspected
 
 INSPECTED = 12  # most recent inspected parts that are looked at
 HALF_MIN = 30.0  # in which a stop is half forgotten; a scale for the models to work on, not a time of any plant
 STEADY = 5  # cells; the second highest power of five forgives three in which the mill waited
 START_PARTS = 15  # of a new tool, in which it has not worn yet
 SLOPE_PRIOR = 400.0  # parts squared; the power of twenty parts in a row is believed by half
-RISE_PRIOR = 10_000.0  # parts squared; four parts spread over a hundred are believed by half
 
 NAMES = (
     *(f"family_{i}" for i in range(FAMILIES)),
@@ -75,23 +72,13 @@ NAMES = (
     "other_tool_rate",
 )
 FEATURES = len(NAMES)
-GROUP_OF = {
-    "family": "ActiveFamily",
-    "tool": "ToolCount",
-    "hour": "SpindleTemp",
-    "stop": "State",
-    "temperature": "SpindleTemp",
-    "power": "SpindlePower",
-    "inspected": "inspections",
-    "other": "inspections",
-}
 GROUPS = ("ToolCount", "ToolOffset", "SpindleTemp", "SpindlePower", "State", "ActiveFamily", "inspections")
 OFFSETS, INSPECTIONS = GROUPS.index("ToolOffset"), GROUPS.index("inspections")
 
 
 def groups_of_features() -> NDArray[np.intp]:
     """Which of ``GROUPS`` each feature belongs to, (F,)."""
-    return np.array([GROUPS.index(GROUP_OF[name.split("_")[0]]) for name in NAMES])
+    return groups_of(NAMES, GROUPS)
 
 
 def dimension_features(
@@ -108,40 +95,32 @@ def dimension_features(
     (B, INSPECTED, 2): count of the part at its mill and measured deviation in um, newest first, NaN where fewer.
     """
     cells: Floats = values.astype(np.float64)
-    b = len(cells)
     running = (cells[:, :, STATE] == RUNNING) & np.isfinite(cells[:, :, POWER])
     nth = _nth_tool(cells[:, :, TOOL])
     fresh = nth == nth[:, -1:]
     tool, offset = part[:, 0], part[:, 1]
     fresh &= (cells[:, -1, TOOL] <= tool)[:, None]  # else it was changed since the last whole cell
-    this_tool = running & fresh
     steady, power = _steady(cells, running, nth)
-    out = np.full((b, FEATURES), np.nan)
-    family = cells[:, -1, FAMILY, None]
-    out[:, :FAMILIES] = family == np.arange(FAMILIES)
-    seen = np.maximum(this_tool.sum(axis=1), 1)[:, None]
-    shares = [(this_tool & (cells[:, :, FAMILY] == i)).sum(axis=1) for i in range(FAMILIES)]
-    out[:, FAMILIES : 2 * FAMILIES] = np.stack(shares, axis=1) / seen
-    at = 2 * FAMILIES
     trend = offset_per_part(cells)
     hour = hour_angle(end_s)
     ago, length = _stops(cells[:, :, STATE])
     recovery = _recovery(ago)
-    out[:, at : at + 6] = np.stack(
-        [tool, np.sin(hour), np.cos(hour), ago[:, -1], length[:, -1], recovery[:, -1]], axis=1
-    )
-    temperature = cells[:, :, TEMPERATURE]
     recent = running.copy()
     recent[:, :-10] = False
+    temperature = cells[:, :, TEMPERATURE]
     warm, drawn = mean_where(temperature, recent), mean_where(power, recent & steady)
     since = mean_where(power, steady & fresh)
-    out[:, at + 6 : at + 11] = np.stack(
-        [warm, warm - mean_where(temperature, running), drawn, since, drawn - since], axis=1
+    moment = (tool, np.sin(hour), np.cos(hour), ago[:, -1], length[:, -1], recovery[:, -1])
+    thermal = (warm, warm - mean_where(temperature, running), drawn, since, drawn - since)
+    known = Inspected.find(cells, inspected, fresh, trend, recovery)
+    columns = (
+        *_families(cells, running & fresh).T,
+        *moment,
+        *thermal,
+        *_power(cells, power, steady, nth, tool).T,
+        *known.columns(tool, end_s, recovery[:, -1], warm).T,
     )
-    known = _Inspected.find(cells, inspected, fresh, trend, recovery)
-    out[:, at + 11 : at + 16] = _power(cells, power, steady, nth, tool)
-    out[:, at + 16 :] = known.columns(tool, end_s, recovery[:, -1], warm)
-    return out, np.nan_to_num(offset - trend * tool)
+    return np.stack(columns, axis=1), np.nan_to_num(offset - trend * tool)
 
 
 def measured_course(x: Floats) -> Floats:
@@ -152,6 +131,13 @@ def measured_course(x: Floats) -> Floats:
     return np.nan_to_num(x[:, NAMES.index("inspected_trended")])
 
 
+def _families(cells: Floats, this_tool: Mask) -> Floats:
+    """Family of the part, one column each, and the share of each among the tool's cells, (B, 2 FAMILIES)."""
+    family, seen = cells[:, :, FAMILY, None] == np.arange(FAMILIES), np.maximum(this_tool.sum(axis=1), 1)
+    shares = (family & this_tool[:, :, None]).sum(axis=1) / seen[:, None]
+    return np.concatenate([family[:, -1].astype(np.float64), shares], axis=1)
+
+
 def _nth_tool(count: Floats) -> NDArray[np.intp]:
     """Which tool of the window each cell (B, T) belongs to: rises by one where the count falls."""
     fell = np.zeros(count.shape, dtype=np.bool_)
@@ -159,7 +145,7 @@ def _nth_tool(count: Floats) -> NDArray[np.intp]:
     return np.asarray(np.cumsum(fell, axis=1))
 
 
-def _steady(cells: Floats, running: NDArray[np.bool_], nth: NDArray[np.intp]) -> tuple[NDArray[np.bool_], Floats]:
+def _steady(cells: Floats, running: Mask, nth: NDArray[np.intp]) -> tuple[Mask, Floats]:
     """Cells (B, T) amid ``STEADY`` of one tool and family in which the mill ran, and the second highest power of those.
 
     A mill that waits within a cell has a lower mean power there; that is passed over.
@@ -175,7 +161,7 @@ def _steady(cells: Floats, running: NDArray[np.bool_], nth: NDArray[np.intp]) ->
     return steady, power
 
 
-def _power(cells: Floats, power: Floats, steady: NDArray[np.bool_], nth: NDArray[np.intp], tool: Floats) -> Floats:
+def _power(cells: Floats, power: Floats, steady: Mask, nth: NDArray[np.intp], tool: Floats) -> Floats:
     """What the spindle's power says of wear, (B, 5), free of what the families of parts ask of it.
 
     A worn tool takes more power for the same part, and so does harder material; only wear makes it rise part by part.
@@ -196,7 +182,7 @@ def _power(cells: Floats, power: Floats, steady: NDArray[np.bool_], nth: NDArray
     )
 
 
-def _slope(cells: Floats, power: Floats, mask: NDArray[np.bool_]) -> Floats:
+def _slope(cells: Floats, power: Floats, mask: Mask) -> Floats:
     """Rise of power (kW) per part of one tool (B,) among parts of the same family, shrunk while few were cut."""
     count = cells[:, :, TOOL]
     xy, xx = np.zeros(len(cells)), np.full(len(cells), SLOPE_PRIOR)
@@ -226,81 +212,3 @@ def _stops(state: Floats) -> tuple[Floats, Floats]:
 def _recovery(ago_min: Floats) -> Floats:
     """How fresh the last stop is: 1 right after it, halved every ``HALF_MIN``; 0 without one."""
     return np.nan_to_num(np.exp2(-ago_min / HALF_MIN))
-
-
-@dataclass(frozen=True, slots=True)
-class _Inspected:
-    """Earlier measured parts (B, N), newest first: ``beyond`` um without compensation, and how the mill was then.
-
-    ``same`` marks parts of the tool in use, ``other`` those of tools before.
-    """
-
-    beyond: Floats
-    tool: Floats
-    minutes_ago: Floats
-    recovery: Floats
-    temperature: Floats
-    same: NDArray[np.bool_]
-    other: NDArray[np.bool_]
-
-    @classmethod
-    def find(
-        cls, cells: Floats, inspected: Floats, fresh: NDArray[np.bool_], trend: Floats, recovery: Floats
-    ) -> _Inspected:
-        """Find inspected parts again in the window by their count."""
-        b, t, _ = cells.shape
-        rows = np.arange(b)[:, None]
-        count, deviation = inspected[:, :, 0], inspected[:, :, 1]
-        cell = (cells[:, :, None, PARTS] < count[:, None, :]).sum(axis=1)
-        seen = np.isfinite(count) & (cell > 0) & (cell < t)
-        cell = np.where(seen, cell, 0)
-        tool = cells[:, :, TOOL][rows, cell]
-        beyond = deviation + cells[:, :, OFFSET][rows, cell] - trend[:, None] * tool
-        seen &= np.isfinite(beyond)
-        same = seen & fresh[rows, cell]
-        return cls(
-            beyond=beyond,
-            tool=tool,
-            minutes_ago=(t - 1 - cell) * (PERIOD_S / 60.0),
-            recovery=recovery[rows, cell],
-            temperature=cells[:, :, TEMPERATURE][rows, cell],
-            same=same,
-            other=seen & ~same,
-        )
-
-    def columns(self, tool: Floats, end_s: Floats, recovery: Floats, temperature: Floats) -> Floats:
-        """What they say of the part just completed, (B, 14)."""
-        worn = tool[:, None] - self.tool
-        now = hour_angle(end_s)[:, None]
-        then = now - self.minutes_ago * (120 * np.pi / DAY_S)
-        mean, mean_worn = mean_where(self.beyond, self.same), mean_where(worn, self.same)
-        first = np.where(self.same.any(axis=1), np.argmax(self.same, axis=1), 0)[:, None]
-        any_same = self.same.any(axis=1)
-        stacked = [
-            self.same.sum(axis=1),
-            mean,
-            np.where(any_same, np.take_along_axis(self.beyond, first, axis=1)[:, 0], np.nan),
-            mean + self._rise(worn) * mean_worn,
-            mean_worn,
-            np.where(any_same, np.take_along_axis(worn, first, axis=1)[:, 0], np.nan),
-            mean_where(np.sin(now) - np.sin(then), self.same),
-            mean_where(np.cos(now) - np.cos(then), self.same),
-            mean_where(recovery[:, None] - self.recovery, self.same),
-            mean_where(temperature[:, None] - self.temperature, self.same),
-            self._rate(self.same) * tool,
-            mean_where(self.beyond, self.other),
-            mean_where(self.recovery, self.other),
-            self._rate(self.other) * tool,
-        ]
-        return np.stack(stacked, axis=1)
-
-    def _rate(self, which: NDArray[np.bool_]) -> Floats:
-        """``beyond`` per part since a tool was new (B,), shrunk towards none while little is known."""
-        x, y = np.where(which, self.tool, 0.0), np.where(which, self.beyond, 0.0)
-        return np.asarray((x * y).sum(axis=1) / ((x * x).sum(axis=1) + RISE_PRIOR))
-
-    def _rise(self, worn: Floats) -> Floats:
-        """Rise of ``beyond`` per part (B,), shrunk towards none while few parts over a short stretch are known."""
-        x = np.where(self.same, -(worn - mean_where(worn, self.same)[:, None]), 0.0)
-        y = np.where(self.same, self.beyond, 0.0)
-        return np.asarray((x * y).sum(axis=1) / ((x * x).sum(axis=1) + RISE_PRIOR))

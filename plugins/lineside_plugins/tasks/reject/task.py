@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from lineside_plugins.contract import (
-    Aggregate,
-    Channel,
     DataType,
     Inputs,
     OutputField,
     Outputs,
     RecordSpec,
     Trigger,
-    WindowSpec,
 )
 from lineside_plugins.learning import milling
 from lineside_plugins.learning.learned import LearnedTask
@@ -31,19 +28,10 @@ class RejectTask(LearnedTask[RejectConfig]):
 
     def inputs(self) -> Inputs:
         """Six hours of the mill in cells of a minute, what the bench measured, and the part itself."""
-        channels = tuple(
-            Channel(
-                tag,
-                unit=milling.UNITS.get(tag, ""),
-                aggregate=Aggregate.MEAN if tag in milling.MEANS else Aggregate.LAST,
-                optional=tag in OPTIONAL,
-            )
-            for tag in milling.CHANNELS
-        )
         return Inputs(
             trigger=Trigger(on_change=("SerialNo",)),
             deadline_s=self.config.deadline_s,
-            window=WindowSpec(channels, length=milling.LENGTH, period_s=milling.PERIOD_S, min_good=0.01),
+            window=milling.window(OPTIONAL),
             snapshot=("SerialNo", "ToolCount", "ToolOffset", "ForceCurve"),
             records=(RecordSpec("events", limit=2 * f.INSPECTED, kinds=("inspection",)),),
             requires=("SerialNo",),
