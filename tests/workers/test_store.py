@@ -8,8 +8,10 @@ import pytest
 
 from lineside_plugins import TrainedModel
 from lineside_workers.errors import ModelError
+from lineside_workers.manifest import CONTENT
 from lineside_workers.shipped import builtin_folder, code_hash
-from lineside_workers.store import CONTENT, ModelStore, Origin
+from lineside_workers.signing import KeyRing
+from lineside_workers.store import ModelStore, Origin
 
 
 @pytest.fixture
@@ -64,6 +66,7 @@ def test_a_manifest_cannot_point_outside_its_folder(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["../../etc/passwd"] = manifest["files"].pop("report.json")
     (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "signature.json").write_bytes(KeyRing.from_env().sign((folder / "manifest.json").read_bytes()))
     with pytest.raises(ModelError, match="must name"):
         ModelStore().load(folder)
 

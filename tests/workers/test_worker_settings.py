@@ -6,6 +6,7 @@ import pytest
 
 from lineside_workers.errors import SettingsError
 from lineside_workers.settings import WorkerSettings
+from lineside_workers.signing import KeyRing
 
 
 def test_an_empty_environment_gives_a_worker_for_every_task(tiny: str) -> None:
@@ -28,11 +29,14 @@ def test_every_variable_is_read(tiny: str) -> None:
             "LINESIDE_HMAC_KEY": "k",
             "LINESIDE_THREADS": "4",
             "LINESIDE_REDELIVER_AFTER_S": "90",
+            "LINESIDE_KEYS": "/keys",
+            "LINESIDE_REQUIRE_SIGNATURE": "no",
         }
     )
     assert settings == WorkerSettings(
-        "unix:///run/b.sock", ("schedule", tiny), "cpu", Path("/models"), b"k", threads=4, redeliver_after_s=90
-    )
+        "unix:///run/b.sock", ("schedule", tiny), "cpu", Path("/models"), b"k", threads=4, redeliver_after_s=90,
+        keys=KeyRing(Path("/keys"), required=False),
+    )  # fmt: skip
     assert settings.celery_url == "redis+socket:///run/b.sock"
 
 
@@ -43,6 +47,7 @@ def test_every_variable_is_read(tiny: str) -> None:
         ({"LINESIDE_TASKS": "nothere"}, "task 'nothere' is not installed; installed: .*maintenance"),
         ({"LINESIDE_TASKS": " , "}, "is not installed; installed:"),
         ({"LINESIDE_THREADS": "0"}, "LINESIDE_THREADS is '0'; use a whole number from 1"),
+        ({"LINESIDE_REQUIRE_SIGNATURE": "maybe"}, "LINESIDE_REQUIRE_SIGNATURE is 'maybe'; use yes or no"),
         ({"LINESIDE_REDELIVER_AFTER_S": "-5"}, "LINESIDE_REDELIVER_AFTER_S is '-5'"),
     ],
 )

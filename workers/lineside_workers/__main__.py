@@ -1,4 +1,4 @@
-"""``python -m lineside_workers serve | health | train TASK | evaluate-model TASK``."""
+"""``python -m lineside_workers serve | health | train TASK | evaluate-model TASK | models COMMAND``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lineside_plugins.registry import TaskError
 from lineside_plugins.types import ContractError
+from lineside_workers import signing_commands
 from lineside_workers.errors import WorkerError
 
 EXIT_CANNOT_GO_ON = 2
@@ -50,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     health = commands.add_parser("health", help="exit code 0 when a worker of this host is alive, else 1")
     health.set_defaults(run=_health)
     _add_learning(commands)
+    models = commands.add_parser("models", prog="lineside models", help="keys and signatures of models")
+    signing_commands.add(models.add_subparsers(required=True))
     return parser
 
 

@@ -2,6 +2,7 @@
 
 WorkerError
 ├── ModelError      a model folder that cannot be used
+│   └── SigningError   nobody who is trusted here has signed it, or a key that cannot be used
 ├── DeviceError     a device that is not there
 ├── RecordingError  recordings that cannot be read
 ├── DatasetError    public data that is missing or damaged
@@ -15,6 +16,10 @@ class WorkerError(RuntimeError):
 
 class ModelError(WorkerError):
     """A model folder is missing, incomplete, changed or not readable; rebuild or reinstall it."""
+
+
+class SigningError(ModelError):
+    """A model is not signed by a trusted key, or a key cannot be used; the message says what to do."""
 
 
 class DeviceError(WorkerError):

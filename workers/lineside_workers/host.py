@@ -35,7 +35,7 @@ class Host:
         self.failed: dict[str, str] = {}
         self.batches = 0
         self._settings = settings
-        self._store = ModelStore(settings.models)
+        self._store = ModelStore(settings.models, settings.keys)
         self._runners: dict[str, Runner] = {}
         self._variants: OrderedDict[tuple[str, str], Runner] = OrderedDict()
         self._busy_since: float | None = None

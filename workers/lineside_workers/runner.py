@@ -19,7 +19,7 @@ from lineside_plugins.synthetic import synthetic_batch
 from lineside_plugins.types import Advice, ContractError, FloatArray, Recommendation, TimeArray, WindowBatch
 from lineside_plugins.wire import BatchResult, Refusal, Status
 from lineside_workers import device as devices
-from lineside_workers.errors import WorkerError
+from lineside_workers.errors import ModelError, WorkerError
 from lineside_workers.store import ModelStore
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,10 @@ class Runner:
         if self._plugin.needs_model:
             folder = self._folder or self._store.folder(self.task_name)
             model = self._store.load(folder)
+            if model.name != self.task_name:
+                raise ModelError(
+                    f"{folder} holds a model of '{model.name}', not of '{self.task_name}'; correct the models directory"
+                )
             self.model_name, self.model_version = model.name, model.version
         else:
             self.model_version = _distribution_version(self.task_name)

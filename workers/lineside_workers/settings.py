@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lineside_plugins.registry import installed
 from lineside_workers.errors import SettingsError
+from lineside_workers.signing import KeyRing
 
 ALL = "all"
 DEFAULT_BROKER = "redis://127.0.0.1:6379/0"
@@ -20,6 +21,7 @@ class WorkerSettings:
 
     ``broker_url``: LINESIDE_BROKER_URL, redis://, rediss:// or unix://. ``tasks``: LINESIDE_TASKS, "all" or names with
     commas. ``device``: LINESIDE_DEVICE, auto, cpu or cuda:N. ``models``: LINESIDE_MODELS, a models directory.
+    ``keys``: LINESIDE_KEYS, folder of the keys whose models are trusted, and LINESIDE_REQUIRE_SIGNATURE, yes or no.
     ``hmac_key``: LINESIDE_HMAC_KEY, the same text as the gateway's. ``threads``: LINESIDE_THREADS, CPU threads of
     torch; one, because the other cores belong to other workers. ``redeliver_after_s``: LINESIDE_REDELIVER_AFTER_S, how
     long after its delivery an unanswered batch goes to another worker; longer than the slowest batch takes.
@@ -40,6 +42,7 @@ class WorkerSettings:
     metrics_host: str = "127.0.0.1"
     beat: bool = False
     restarts: int = 0
+    keys: KeyRing = field(default_factory=KeyRing.from_env)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> WorkerSettings:
@@ -66,6 +69,7 @@ class WorkerSettings:
             metrics_host=environ.get("LINESIDE_METRICS_HOST") or cls().metrics_host,
             beat=environ.get("LINESIDE_BEAT", "") == "1",
             restarts=int(environ.get("LINESIDE_RESTARTS") or 0),
+            keys=KeyRing.from_env(environ),
         )
 
     @property

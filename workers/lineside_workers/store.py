@@ -1,10 +1,11 @@
-"""Models on disk: a folder of plain files whose manifest holds the size and SHA-256 of each.
+"""Models on disk: a folder of plain files whose signed manifest holds the size and SHA-256 of each.
 
     model.safetensors   tensors; no pickle anywhere
     config.json         architecture, fitted normaliser, thresholds
     metrics.json        what was measured on held-out units
     report.json         one row per candidate and split
     manifest.json       name, version, when, by which Lineside, from which code and data, files with size and hash
+    signature.json      who vouches for the manifest, by an Ed25519 signature; checked before anything is read
 
 A models directory (``LINESIDE_MODELS``) overrides what ships with a task: ``<dir>/<task>/<version>/`` with the version
 in use named in ``<dir>/<task>/current``.
@@ -19,10 +20,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,19 +34,24 @@ from safetensors.numpy import save as tensors_to_bytes
 from lineside_plugins.contract import TrainedModel
 from lineside_plugins.types import ModelData
 from lineside_workers.errors import ModelError
+from lineside_workers.manifest import (
+    CONFIG,
+    FORMAT,
+    MANIFEST,
+    METRICS,
+    REPORT,
+    SIGNATURE,
+    TENSORS,
+    parse,
+    read_bytes,
+    read_json,
+    read_manifest,
+    read_verified,
+)  # fmt: skip
 from lineside_workers.shipped import builtin_folder
+from lineside_workers.signing import KeyRing
 
-FORMAT = 1
-TENSORS, CONFIG, METRICS, REPORT, MANIFEST = (
-    "model.safetensors",
-    "config.json",
-    "metrics.json",
-    "report.json",
-    "manifest.json",
-)
-CONTENT = (TENSORS, CONFIG, METRICS, REPORT)
 CURRENT = "current"
-_MANIFEST_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +63,29 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """What a verified model folder says of itself, and the name of the trusted key that signed it; empty if none."""
+
+    name: str
+    version: str
+    signer: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStore:
-    """Reads and writes model folders; ``root`` is the models directory, or None for shipped models only."""
+    """Reads and writes model folders; ``root`` is the models directory, or None for shipped models only.
+
+    ``keys`` sign what is saved and say whose models are loaded.
+    """
 
     root: Path | None = None
+    keys: KeyRing = field(default_factory=KeyRing.from_env)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> ModelStore:
         """The store below ``LINESIDE_MODELS``, if that is set."""
         root = environ.get("LINESIDE_MODELS", "")
-        return cls(Path(root) if root else None)
+        return cls(Path(root) if root else None, KeyRing.from_env(environ))
 
     def folder(self, task: str) -> Path:
         """The folder in use for ``task``: the models directory's current one, else what ships with the task.
@@ -103,13 +122,14 @@ class ModelStore:
         return target
 
     def load(self, folder: Path) -> ModelData:
-        """Verify every file of ``folder`` against its manifest, then read it. Tensors are read-only.
+        """Verify the signature of ``folder`` and every file against its manifest, then read it. Tensors are read-only.
 
         Raises:
             ModelError: Names the file, what is wrong with it, and the next step.
+            SigningError: Nobody who is trusted here vouches for it.
         """
-        manifest = _read_manifest(folder)
-        data = {name: _read_verified(folder, name, manifest["files"][name]) for name in manifest["files"]}
+        manifest, _ = read_manifest(folder, self.keys)
+        data = read_verified(folder, manifest)
         try:
             tensors = cast("dict[str, NDArray[np.generic]]", tensors_from_bytes(data[TENSORS]))
         except (SafetensorError, KeyError, ValueError) as e:
@@ -119,21 +139,46 @@ class ModelStore:
         return ModelData(
             name=str(manifest["name"]),
             version=str(manifest["version"]),
-            config=_read_json(folder / CONFIG, data[CONFIG]),
+            config=read_json(folder / CONFIG, data[CONFIG]),
             tensors=tensors,
-            metrics=_read_json(folder / METRICS, data[METRICS]),
+            metrics=read_json(folder / METRICS, data[METRICS]),
         )
+
+    def verify(self, folder: Path) -> Verified:
+        """Check signature and files of ``folder`` without reading the tensors.
+
+        Raises:
+            ModelError: As ``load``.
+        """
+        manifest, signer = read_manifest(folder, self.keys)
+        read_verified(folder, manifest)
+        return Verified(str(manifest["name"]), str(manifest["version"]), signer)
+
+    def sign(self, folder: Path, key: Path | None = None) -> Verified:
+        """Sign the model in ``folder``, whose files must be the manifest's, with ``key`` or the local one.
+
+        Raises:
+            ModelError: A file is not what the manifest says, or the key cannot be used.
+        """
+        body = read_bytes(folder)
+        manifest = parse(folder, body)
+        read_verified(folder, manifest)
+        fresh = folder.parent / f".{folder.name}.{SIGNATURE}"
+        fresh.write_bytes(self.keys.sign(body, key))
+        fresh.replace(folder / SIGNATURE)
+        return Verified(str(manifest["name"]), str(manifest["version"]), "")
 
     def save(
         self, folder: Path, name: str, version: str, trained: TrainedModel, *, origin: Origin | None = None
     ) -> Path:
-        """Write ``trained`` to ``folder``, all or nothing; an older model there is replaced.
+        """Write ``trained`` to ``folder`` and sign it, all or nothing; an older model there is replaced.
 
         An empty ``version`` becomes the first 12 digits of the SHA-256 of tensors and configuration, so that the same
         training gives the same version.
 
         Raises:
             ModelError: A configuration or metric is not JSON, or a tensor has a dtype safetensors does not know.
+            SigningError: The local key cannot be read or made.
         """
         content = _content(trained)
         version = version or hashlib.sha256(content[TENSORS] + content[CONFIG]).hexdigest()[:12]
@@ -149,6 +194,7 @@ class ModelStore:
             "files": {n: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in content.items()},
         }
         content[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+        content[SIGNATURE] = self.keys.sign(content[MANIFEST])
 
         def write(fresh: Path) -> None:
             for file, body in content.items():
@@ -189,49 +235,6 @@ def _json(name: str, value: object) -> bytes:
         return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=plain) + "\n").encode()
     except (TypeError, ValueError) as e:
         raise ModelError(f"{name} cannot be saved: {e}; use text, finite numbers, lists and mappings") from e
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    if not folder.is_dir():
-        raise ModelError(f"model folder {folder} does not exist; train the model or correct the path")
-    if not path.is_file():
-        raise ModelError(f"{path} is missing; the folder is not a model or was cut short: reinstall or train again")
-    if path.stat().st_size > _MANIFEST_MAX_BYTES:
-        raise ModelError(f"{path} has {path.stat().st_size} bytes; at most {_MANIFEST_MAX_BYTES}: reinstall the model")
-    manifest = _read_json(path, path.read_bytes())
-    if manifest.get("format") != FORMAT:
-        raise ModelError(f"{path} has format {manifest.get('format')!r}; this version reads {FORMAT}: train again")
-    listed = manifest.get("files")
-    if not isinstance(listed, dict) or set(listed) != set(CONTENT) or not {"name", "version"} <= set(manifest):
-        raise ModelError(f"{path} must name the model, its version and the files {', '.join(CONTENT)}: train again")
-    extra = sorted({p.name for p in folder.iterdir()} - {*CONTENT, MANIFEST})
-    if extra:
-        raise ModelError(f"{folder / extra[0]} is not in the manifest; remove it or reinstall the model")
-    return manifest
-
-
-def _read_verified(folder: Path, name: str, entry: Mapping[str, object]) -> bytes:
-    path = folder / name
-    if not path.is_file():
-        raise ModelError(f"{path} is missing; reinstall or train the model again")
-    size, expected = path.stat().st_size, entry.get("bytes")
-    if size != expected:
-        raise ModelError(f"{path} has {size} bytes, its manifest says {expected}; reinstall or train the model again")
-    body = path.read_bytes()
-    if hashlib.sha256(body).hexdigest() != entry.get("sha256"):
-        raise ModelError(f"{path} was changed: its SHA-256 is not the manifest's; reinstall or train the model again")
-    return body
-
-
-def _read_json(path: Path, body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except ValueError as e:
-        raise ModelError(f"{path} is not JSON: {e}; reinstall or train the model again") from e
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} holds {type(value).__name__}; expected an object: reinstall the model")
-    return value
 
 
 def _replace_folder(target: Path, write: Callable[[Path], object]) -> None:

@@ -44,12 +44,14 @@ def train(job: TrainingJob, say: Say) -> ModelData:
     Raises:
         TaskError: The task is not installed or does not learn.
         RecordingError: Too few recordings, or one that cannot be read.
-        ModelError: The result cannot be saved.
+        ModelError: The result cannot be saved or signed.
     """
     task = _trainable(job.task)
     device = devices.choose(job.device)
     devices.limit_threads(job.threads)
     out = job.out or shipped_folder(job.task)
+    store = ModelStore()
+    store.keys.local()  # a key that cannot be made is said before the training, not after
     folders = recordings.find(job.recordings)
     started = time.monotonic()
     units = _read(folders, say)
@@ -57,7 +59,6 @@ def train(job: TrainingJob, say: Say) -> ModelData:
     say(f"fit on {len(train_units)} plants, choose by {len(validation_units)}, device {device}")
     trained = task.fit(_of(units, train_units), _of(units, validation_units), seed=job.seed, device=device)
     say(f"fitted after {time.monotonic() - started:.0f} s; test on {len(test_units)} plants")
-    store = ModelStore()
     with tempfile.TemporaryDirectory() as scratch:
         model = store.load(store.save(Path(scratch) / "model", job.task, job.version, trained))
     test = task.evaluate(model, _of(units, test_units), device=device)
