@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from asyncua import Server, ua
+from asyncua.client.ua_client import UaClientState
 from asyncua.crypto import cert_gen
 from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.user_managers import UserManager
@@ -23,6 +25,7 @@ from lineside_gateway.opcua.session import LinkState, Session
 from lineside_gateway.opcua.subscription import TagSubscription
 
 URI = "urn:test:secured"
+EPOCH = datetime(2026, 1, 5, 6, tzinfo=UTC)
 SECURE = [ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt]
 
 
@@ -61,12 +64,12 @@ async def secured(bench, identity, policies=SECURE, users=None):
     await server.load_certificate(str(certificate))
     await server.load_private_key(str(key))
     async with server:
-        yield url, certificate
+        yield url, certificate, server
 
 
 async def test_an_untrusted_server_is_refused_until_its_certificate_is_moved(bench, identity):
     """The rejected certificate is kept and the sentence says where to move it; then the session is encrypted."""
-    async with secured(bench, identity) as (url, _):
+    async with secured(bench, identity) as (url, *_):
         server = bench.server(url, security={"policy": "Basic256Sha256"})
         with pytest.raises(TrustError, match="is not trusted; compare it, then move") as caught:
             async with Session(server, bench.pki).connect():
@@ -83,7 +86,7 @@ async def test_an_untrusted_server_is_refused_until_its_certificate_is_moved(ben
 
 async def test_security_is_never_lowered(bench, identity):
     """A server that does not offer what the settings ask for is refused, and the sentence says what it offers."""
-    async with secured(bench, identity) as (url, certificate):
+    async with secured(bench, identity) as (url, certificate, _):
         security = {"policy": "Aes256Sha256RsaPss", "trust": [certificate]}
         with pytest.raises(
             TrustError, match=r"does not offer Aes256Sha256RsaPss/SignAndEncrypt; it offers .*Basic256Sha256"
@@ -99,7 +102,7 @@ async def test_security_is_never_lowered(bench, identity):
 async def test_a_wrong_password_is_said_and_a_right_one_connects(bench, identity, tmp_path):
     """A refused user is no network problem: the sentence names the user, and the link is in state refused."""
     policies = [ua.SecurityPolicyType.NoSecurity, *SECURE]
-    async with secured(bench, identity, policies, OneUser()) as (url, certificate):
+    async with secured(bench, identity, policies, OneUser()) as (url, certificate, _):
         (tmp_path / "password").write_text("wrong\n")
         security = {
             "policy": "Basic256Sha256", "trust": [certificate], "user": "op", "password_file": tmp_path / "password",
@@ -129,6 +132,67 @@ async def test_the_session_is_closed_on_exit(bench):
         token = connection.client.uaclient.session.authentication_token
         assert known(token) is not None
     await bench.until(lambda: known(token) is None)
+
+
+@contextlib.asynccontextmanager
+async def encrypted_counter(bench, identity):
+    """An encrypted connection, subscribed to a counter; gives the connection, the server and how to count on."""
+    async with secured(bench, identity) as (url, certificate, server):
+        root = await server.nodes.objects.add_object(ua.NodeId("A1", 1), "1:A1")
+        node = await root.add_variable(ua.NodeId("A1.Count", 1), "1:Count", 0.0)
+
+        async def count(value: float) -> None:
+            stamp = EPOCH + timedelta(seconds=value)
+            await server.write_attribute_value(
+                node.nodeid, ua.DataValue(ua.Variant(value), SourceTimestamp=stamp, ServerTimestamp=stamp)
+            )
+
+        security = {"policy": "Basic256Sha256", "trust": [certificate]}
+        plan = bench.plan(url, {"Count": "Count"}, security=security)
+        async with Session(plan.server, bench.pki).connect() as connection:
+            subscription = TagSubscription(connection, bench.sink)
+            await subscription.open()
+            (equipment,) = await resolve(connection, plan.equipment)
+            await subscription.watch([Item(n.node_id, tag=n) for n in equipment.tags.values()])
+            await bench.until(lambda: bench.sink.values("A1", "Count"))
+            yield connection, server, count
+
+
+async def test_new_keys_are_taken_into_use_while_values_flow(bench, identity):
+    """The channel is renewed again and again, and what was sealed under the keys before is still taken."""
+    async with encrypted_counter(bench, identity) as (connection, server, count):
+        (served,) = server.bserver.clients
+        tokens = set()
+        for k in range(1, 10):
+            await count(float(k))
+            if k % 3 == 0:
+                await connection.client.open_secure_channel(renew=True)
+                connection.client.uaclient.revolve_security_token()
+            tokens.add(served.processor._connection.security_token.TokenId)  # noqa: SLF001  # the server from inside
+            await bench.until(lambda k=k: bench.sink.values("A1", "Count")[-1] == k)
+        assert len(tokens) >= 3
+        assert bench.sink.values("A1", "Count") == [float(k) for k in range(10)]
+
+
+@pytest.mark.parametrize("what", ["changed", "sent twice"])
+async def test_an_encrypted_chunk_that_was_tampered_with_ends_the_connection(bench, identity, monkeypatch, what):
+    """One bit changed on the line, or a chunk that comes a second time: nothing of it is taken."""
+    async with encrypted_counter(bench, identity) as (connection, server, count):
+        (served,) = server.bserver.clients
+        write = served.transport.write
+
+        def tamper(data: bytes) -> None:
+            if what == "changed":
+                place = len(data) // 2
+                data = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+            else:
+                data += data
+            write(data)
+
+        monkeypatch.setattr(served.transport, "write", tamper, raising=False)
+        await count(1.0)
+        await bench.until(lambda: connection.client.uaclient.state is not UaClientState.CONNECTED)
+        assert bench.sink.values("A1", "Count") == ([0.0] if what == "changed" else [0.0, 1.0])
 
 
 async def test_a_name_that_does_not_resolve(bench):

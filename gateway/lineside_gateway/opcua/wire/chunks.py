@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import struct
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -22,7 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from lineside_gateway.opcua.standard import UaError
 from lineside_gateway.opcua.wire.errors import WireError
 from lineside_gateway.opcua.wire.extents import Bytes
-from lineside_gateway.opcua.wire.opener import Opener
+from lineside_gateway.opcua.wire.sealing import CHUNK_HEADER, SEQUENCE_HEADER, Opener, Sealer
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +33,8 @@ KEPT_BYTES = 1 << 20
 """A longer message's buffer is given back."""
 WRAP = 1024
 """A peer's sequence number may start again below this (Part 6, 6.7.2.4)."""
-_HEADER = struct.Struct("<3scIII")
-_SEQUENCE = struct.Struct("<II")
+SHORT_BYTES = 4096
+"""A request up to here fits one chunk of any server: buffers hold 8192 bytes at least (Part 6, 7.1.2.3)."""
 _MESSAGE, _OPEN_HEADER = b"MSG", 8
 _FINAL, _INTERMEDIATE, _ABORT = b"F", b"C", b"A"
 
@@ -55,6 +54,7 @@ class WireProtocol(UASocketProtocol, asyncio.BufferedProtocol):
         self._view = memoryview(self._received)
         self._filled = 0
         self._opener = Opener(RECEIVED_BYTES)
+        self._sealer = Sealer()
         self._message = bytearray(RECEIVED_BYTES)
         self._length = 0
         self._message_request = 0
@@ -113,9 +113,9 @@ class WireProtocol(UASocketProtocol, asyncio.BufferedProtocol):
         self._process_received_data(chunk)
 
     def _chunk(self, buf: bytearray, at: int, end: int) -> None:
-        if end - at < _HEADER.size + _SEQUENCE.size:
+        if end - at < CHUNK_HEADER.size + SEQUENCE_HEADER.size:
             raise WireError(f"message chunk of {end - at} bytes")
-        _, kind, _, channel, token = _HEADER.unpack_from(buf, at)
+        _, kind, _, channel, token = CHUNK_HEADER.unpack_from(buf, at)
         connection = self._connection
         if channel != connection.security_token.ChannelId:
             raise WireError(f"chunk of channel {channel}, expected {connection.security_token.ChannelId}")
@@ -123,24 +123,22 @@ class WireProtocol(UASocketProtocol, asyncio.BufferedProtocol):
             header = ua.SymmetricAlgorithmHeader()
             header.TokenId = token
             connection._check_sym_header(header)  # noqa: SLF001  # may take the next token into use
-        opened, start, upto = self._open(buf, at, end)
-        if upto - start < _SEQUENCE.size:
+        opened, start, upto = self._open(token, buf, at, end)
+        if upto - start < SEQUENCE_HEADER.size:
             raise WireError("message chunk without a sequence header")
-        number, request = _SEQUENCE.unpack_from(opened, start)
+        number, request = SEQUENCE_HEADER.unpack_from(opened, start)
         self._count(number)
-        self._assemble(kind, request, opened, start + _SEQUENCE.size, upto)
+        self._assemble(kind, request, opened, start + SEQUENCE_HEADER.size, upto)
 
-    def _open(self, buf: bytearray, at: int, end: int) -> tuple[Bytes, int, int]:
+    def _open(self, token: int, buf: bytearray, at: int, end: int) -> tuple[Bytes, int, int]:
         crypto = self._connection.security_policy.symmetric_cryptography
         if not isinstance(crypto, Cryptography):
-            return buf, at + _HEADER.size, end
-        crypto.use_prev_key = False
+            return buf, at + CHUNK_HEADER.size, end
+        # Sent before the server took the new token into use; its key is kept for a while (Part 4, 5.6.2).
+        crypto.use_prev_key = token != self._connection.security_token.TokenId
         try:
-            return self._opener.open(crypto, buf, at, end)
-        except InvalidSignature:
-            # Sent before the server took the new token into use; its key is kept for a while (Part 4, 5.6.2).
-            crypto.use_prev_key = True
-            return self._opener.open_by_library(crypto, buf, at, end)
+            opens = self._opener.open_by_library if crypto.use_prev_key else self._opener.open
+            return opens(crypto, buf, at, end)
         finally:
             crypto.use_prev_key = False
 
@@ -223,13 +221,19 @@ class WireProtocol(UASocketProtocol, asyncio.BufferedProtocol):
         return self._request_id
 
     def _closed(self, body: bytes) -> bytes:
-        """The chunk of a short request."""
+        """The chunk of a request, or its chunks where it is not short."""
         connection = self._connection
-        if connection.security_policy.Mode != ua.MessageSecurityMode.None_:
+        crypto = connection.security_policy.symmetric_cryptography
+        if len(body) > SHORT_BYTES:
             return bytes(connection.message_to_binary(body, request_id=self._request_id))
         number = connection._sequence_number + 1 & 0xFFFF_FFFF or 1  # noqa: SLF001  # shared with asyncua's requests
+        sequence, token = SEQUENCE_HEADER.pack(number, self._request_id), connection.security_token
+        if isinstance(crypto, Cryptography):
+            sealed = self._sealer.seal(crypto, token.ChannelId, token.TokenId, sequence, body)
+            if sealed is None:
+                return bytes(connection.message_to_binary(body, request_id=self._request_id))
+        else:
+            size = CHUNK_HEADER.size + len(sequence) + len(body)
+            sealed = CHUNK_HEADER.pack(_MESSAGE, _FINAL, size, token.ChannelId, token.TokenId) + sequence + body
         connection._sequence_number = number  # noqa: SLF001  # see above
-        token = connection.security_token
-        size = _HEADER.size + _SEQUENCE.size + len(body)
-        head = _HEADER.pack(_MESSAGE, _FINAL, size, token.ChannelId, token.TokenId)
-        return head + _SEQUENCE.pack(number, self._request_id) + body
+        return sealed
