@@ -29,6 +29,7 @@ FIELDS = (
     "Comment", "ClientUserId",
 )  # fmt: skip
 OWN = ("Key", "State", "Confidence", "Flag")
+SERVER = ua.NodeId(ua.ObjectIds.Server)
 
 
 def advice(equipment_id: str, minute: int = 0, **changes: object) -> Recommendation:
@@ -58,11 +59,11 @@ class Desk:
 
 
 class Watcher:
-    """One event item of one subscription."""
+    """Hears the events of one subscription."""
 
-    def __init__(self) -> None:
+    def __init__(self, clauses: list[str]) -> None:
         self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.clauses: list[str] = []
+        self.clauses = clauses
 
     def event_notification(self, event: Any) -> None:
         fields = [v.Value for v in event.event_fields]
@@ -107,31 +108,35 @@ def machine(unused: Iterator[int]) -> str:
     return f"M{next(unused)}"
 
 
-async def watch(client: Client, node: ua.NodeId, of_type: int | None = None) -> tuple[Watcher, Any]:
-    """Subscribe to the events of ``node``."""
-    index = await client.get_namespace_index("urn:lineside:ua")
+def everything(index: int, of_type: int | None = None) -> tuple[ua.EventFilter, list[str]]:
+    """A filter that selects all fields, and their names in order."""
     base = ua.NodeId(ua.ObjectIds.BaseEventType)
-    event_filter = ua.EventFilter()
-    watcher = Watcher()
+    event_filter, names = ua.EventFilter(), []
     paths = [(name, [ua.QualifiedName(n, 0) for n in name.split("/")]) for name in FIELDS]
     paths += [(name, [ua.QualifiedName(name, index)]) for name in OWN]
     for name, steps in paths:
         event_filter.SelectClauses.append(
             ua.SimpleAttributeOperand(TypeDefinitionId=base, BrowsePath=steps, AttributeId=ua.AttributeIds.Value)
         )
-        watcher.clauses.append(name)
+        names.append(name)
     condition = ua.NodeId(ua.ObjectIds.ConditionType)
     event_filter.SelectClauses.append(
         ua.SimpleAttributeOperand(TypeDefinitionId=condition, BrowsePath=[], AttributeId=ua.AttributeIds.NodeId)
     )
-    watcher.clauses.append("ConditionId")
     if of_type is not None:
         element = ua.ContentFilterElement(FilterOperator=ua.FilterOperator.OfType)
         element.FilterOperands.append(ua.LiteralOperand(Value=ua.Variant(ua.NodeId(of_type))))
         event_filter.WhereClause.Elements.append(element)
+    return event_filter, [*names, "ConditionId"]
+
+
+async def watch(client: Client, *nodes: ua.NodeId, of_type: int | None = None) -> tuple[Watcher, Any, list[int]]:
+    """Subscribe to the events of ``nodes``: who hears them, the subscription and its items."""
+    event_filter, names = everything(await client.get_namespace_index("urn:lineside:ua"), of_type)
+    watcher = Watcher(names)
     subscription = await client.create_subscription(20, watcher)
-    await subscription.subscribe_events(client.get_node(node), evfilter=event_filter)
-    return watcher, subscription
+    items = [await subscription.subscribe_events(client.get_node(n), evfilter=event_filter) for n in nodes]
+    return watcher, subscription, items  # type: ignore[return-value]  # one node gives one item
 
 
 async def node_of(client: Client, identifier: str) -> ua.NodeId:
@@ -157,14 +162,16 @@ ACKNOWLEDGE = ua.ObjectIds.AcknowledgeableConditionType_Acknowledge
 CONFIRM = ua.ObjectIds.AcknowledgeableConditionType_Confirm
 ADD_COMMENT = ua.ObjectIds.ConditionType_AddComment
 REFRESH = ua.ObjectIds.ConditionType_ConditionRefresh
+REFRESH_START, REFRESH_END = ua.ObjectIds.RefreshStartEventType, ua.ObjectIds.RefreshEndEventType
+REFRESH_2 = ua.ObjectIds.ConditionType_ConditionRefresh2
 
 
 async def test_a_recommendation_is_an_event_at_server_and_equipment(
     hosted: HostedServer, client: Client, machine: str
 ) -> None:
     """One event at each, with ConditionId, what it says, how sure, and own fields; none for advice that asks none."""
-    at_server, one = await watch(client, ua.NodeId(ua.ObjectIds.Server), ua.ObjectIds.AcknowledgeableConditionType)
-    at_machine, two = await watch(client, await node_of(client, f"Milling/{machine}"))
+    at_server, one, _ = await watch(client, SERVER, of_type=ua.ObjectIds.AcknowledgeableConditionType)
+    at_machine, two, _ = await watch(client, await node_of(client, f"Milling/{machine}"))
     await hosted.publish(advice(machine, value={"flag": False}))
     await hosted.publish(advice(machine, 1))
     for watcher in (at_server, at_machine):
@@ -181,7 +188,7 @@ async def test_a_recommendation_is_an_event_at_server_and_equipment(
 
 async def test_events_follow_the_state_and_the_end(hosted: HostedServer, client: Client, machine: str) -> None:
     """Written, acknowledged and withdrawn are told; the same advice given anew asks for no new acknowledgement."""
-    watcher, subscription = await watch(client, await node_of(client, f"Milling/{machine}"))
+    watcher, subscription, _ = await watch(client, await node_of(client, f"Milling/{machine}"))
     await hosted.publish(advice(machine))
     first = await watcher.next()
     condition = await node_of(client, f"Milling/{machine}/maintenance")
@@ -199,7 +206,7 @@ async def test_events_follow_the_state_and_the_end(hosted: HostedServer, client:
 
 async def test_acknowledge_confirm_and_comment(hosted: HostedServer, client: Client, machine: str, desk: Desk) -> None:
     """Each works once with the event's id, is an event with user and comment, and reaches the gateway."""
-    watcher, subscription = await watch(client, ua.NodeId(ua.ObjectIds.Server))
+    watcher, subscription, _ = await watch(client, SERVER)
     await hosted.publish(advice(machine))
     event = await watcher.next(SourceName=machine)
     condition, desk.taken = event["ConditionId"], []
@@ -250,20 +257,39 @@ async def test_accept_and_reject_reach_the_gateway(
 async def test_refresh_replays_what_is_retained(hosted: HostedServer, client: Client, machine: str) -> None:
     """A client that subscribes late gets start, each retained condition, end; a foreign subscription id is refused."""
     await hosted.publish(advice(machine))
-    watcher, subscription = await watch(client, ua.NodeId(ua.ObjectIds.Server))
+    watcher, subscription, _ = await watch(client, SERVER)
     server = ua.NodeId(ua.ObjectIds.ConditionType)
     number = ua.Variant(subscription.subscription_id, ua.VariantType.UInt32)
     assert await call(client, server, REFRESH, number) == "Good"
     kinds = []
-    while not kinds or kinds[-1] != ua.ObjectIds.RefreshEndEventType:
+    while not kinds or kinds[-1] != REFRESH_END:
         event = await asyncio.wait_for(watcher.events.get(), 10)
         kinds.append(event["EventType"].Identifier)
         if event["SourceName"] == machine:
             kinds[-1] = machine
-    assert kinds[0] == ua.ObjectIds.RefreshStartEventType
+    assert kinds[0] == REFRESH_START
     assert kinds.count(machine) == 1
     nobody = ua.Variant(999_999, ua.VariantType.UInt32)
     assert await call(client, server, REFRESH, nobody) == "BadSubscriptionIdInvalid"
+    await subscription.delete()
+
+
+async def test_refresh_goes_to_the_session_that_asks_only(hosted: HostedServer, client: Client, machine: str) -> None:
+    """Another session's subscription is refused and hears nothing; one item named, one item hears."""
+    await hosted.publish(advice(machine))
+    condition_type, at_machine = ua.NodeId(ua.ObjectIds.ConditionType), await node_of(client, f"Milling/{machine}")
+    watcher, subscription, items = await watch(client, SERVER, at_machine)
+    number, item, none = (
+        ua.Variant(n, ua.VariantType.UInt32) for n in (subscription.subscription_id, items[1], 999_999)
+    )
+    async with Client(hosted.endpoint) as other:
+        assert await call(other, condition_type, REFRESH, number) == "BadSubscriptionIdInvalid"
+        assert await call(other, condition_type, REFRESH_2, number, item) == "BadSubscriptionIdInvalid"
+    assert await call(client, condition_type, REFRESH_2, number, none) == "BadMonitoredItemIdInvalid"
+    assert await call(client, condition_type, REFRESH_2, number, item) == "Good"
+    first = [await asyncio.wait_for(watcher.events.get(), 10) for _ in range(3)]
+    assert [e["EventType"].Identifier for e in first[::2]] == [REFRESH_START, REFRESH_END]
+    assert first[1]["Key"] == f"{machine}|0"
     await subscription.delete()
 
 

@@ -115,6 +115,10 @@ class HostedMonitoredItems(MonitoredItemService):
             results.append(_refused(StatusCodes.BadTooManyMonitoredItems))
         return results
 
+    def event_items(self, node_id: ua.NodeId) -> list[int]:
+        """Ids of the items that hear the events of ``node_id``."""
+        return list(self._monitored_events.get(node_id, ()))
+
     async def _create_data_change_monitored_item(
         self, params: ua.MonitoredItemCreateRequest
     ) -> ua.MonitoredItemCreateResult:

@@ -10,10 +10,12 @@ from asyncua import ua
 from asyncua.common.utils import ServiceError, create_nonce
 from asyncua.server.internal_session import InternalSession, SessionState
 from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
 from lineside_gateway.hosting.limits import Limits
 from lineside_gateway.hosting.roles import HostedUser, Rights
+from lineside_gateway.opcua.standard import standard
 
 if TYPE_CHECKING:
     from lineside_gateway.hosting.internals import HostedInternals
@@ -24,7 +26,9 @@ HEAVY_PATH = 10
 """A browse path counts as so many references: its later steps look at nodes nobody knows yet."""
 _TOKEN_BYTES = 32
 _DENIED = ua.StatusCode(ua.UInt32(StatusCodes.BadUserAccessDenied))
+_UNKNOWN_SUBSCRIPTION = ua.StatusCode(ua.UInt32(StatusCodes.BadSubscriptionIdInvalid))
 _WRITE_BIT = 1 << ua.AccessLevel.CurrentWrite
+_REFRESHES = (standard(ObjectIds.ConditionType_ConditionRefresh), standard(ObjectIds.ConditionType_ConditionRefresh2))
 
 
 class HostedSession(InternalSession):
@@ -86,12 +90,15 @@ class HostedSession(InternalSession):
         self._bounded(params)
         results = []
         for asked in params:
-            if self._rights.may_call(self.user, asked.MethodId):
-                results += await super().call([asked])
-            else:
-                refused = ua.CallMethodResult()
+            refused = ua.CallMethodResult()
+            if not self._rights.may_call(self.user, asked.MethodId):
                 refused.StatusCode = _DENIED
-                results.append(refused)
+            elif asked.MethodId in _REFRESHES and self._refreshes_another(asked.InputArguments or ()):
+                refused.StatusCode = _UNKNOWN_SUBSCRIPTION
+            else:
+                results += await super().call([asked])
+                continue
+            results.append(refused)
         return results
 
     async def browse(self, params: ua.BrowseParameters) -> list[ua.BrowseResult]:
@@ -166,8 +173,7 @@ class HostedSession(InternalSession):
         """Delete this session's own subscriptions; another's is as good as none."""
         mine = [i for i in ids if self._is_own(i)]
         done = dict(zip(mine, await super().delete_subscriptions(mine), strict=True))
-        unknown = ua.StatusCode(ua.UInt32(StatusCodes.BadSubscriptionIdInvalid))
-        return [done.get(i, unknown) for i in ids]
+        return [done.get(i, _UNKNOWN_SUBSCRIPTION) for i in ids]
 
     def publish(self, acks: Iterable[ua.SubscriptionAcknowledgement] | None = None) -> tuple[int, list[ua.StatusCode]]:
         """Acknowledge what this session's subscriptions have sent; how many subscriptions it has."""
@@ -178,7 +184,7 @@ class HostedSession(InternalSession):
             known = self._is_own(ack.SubscriptionId)
             if known:
                 self.subscription_service.subscriptions[ack.SubscriptionId].publish([ack.SequenceNumber])
-            results.append(ua.StatusCode() if known else ua.StatusCode(ua.UInt32(StatusCodes.BadSubscriptionIdInvalid)))
+            results.append(ua.StatusCode() if known else _UNKNOWN_SUBSCRIPTION)
         return sum(self._is_own(i) for i in self.subscription_service.subscriptions), results
 
     async def transfer_subscriptions(  # type: ignore[override]  # as in asyncua: the server's side takes a callback
@@ -211,6 +217,14 @@ class HostedSession(InternalSession):
     def _own(self, subscription: int) -> None:
         if not self._is_own(subscription):
             raise ServiceError(StatusCodes.BadSubscriptionIdInvalid)
+
+    def _refreshes_another(self, arguments: Sequence[ua.Variant]) -> bool:
+        """Whether a ConditionRefresh names a subscription that is not this session's; its arguments are checked later.
+
+        Source: OPC UA Part 9, 5.5.7: a subscription that is not of the session of the Call is BadSubscriptionIdInvalid.
+        """
+        named = arguments[0].Value if arguments else None
+        return isinstance(named, int) and not self._is_own(named)
 
     def _may_take(self, number: int) -> bool:
         found = self.subscription_service.subscriptions.get(number)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from asyncua import ua
+from asyncua.server.monitored_item_service import MonitoredItemService
 
+from lineside_gateway.hosting.monitored_items import HostedMonitoredItems
 from lineside_gateway.publish.caller import caller
 from lineside_gateway.publish.conditions.answers import Answer, Verdict
 from lineside_gateway.publish.conditions.desk import ConditionDesk, HostedCondition
@@ -101,10 +103,13 @@ class ConditionMethods:
         if subscription is None:
             return status_code(StatusCodes.BadSubscriptionIdInvalid)
         items = subscription.monitored_item_srv
-        retained = self.desk.events()
         # Every notifier that conditions have: a client that watches one machine gets begin and end there.
-        notifiers = dict.fromkeys(e for c in self.desk.conditions.values() for e in c.emitters)
+        emitters = dict.fromkeys(e for c in self.desk.conditions.values() for e in c.emitters)
+        notifiers = [e for e in emitters if item_id is None or _hears(items, item_id, e)]
+        if item_id is not None and not notifiers:
+            return status_code(StatusCodes.BadMonitoredItemIdInvalid)
         start = [refresh_event(n, ObjectIds.RefreshStartEventType, "the conditions as they stand") for n in notifiers]
+        retained = [e for e in self.desk.events() if e.emitting_node in notifiers]
         end = [refresh_event(n, ObjectIds.RefreshEndEventType, "these were all conditions") for n in notifiers]
         for event in (*start, *retained, *end):
             await items.trigger_event(event, item_id)
@@ -117,6 +122,11 @@ class ConditionMethods:
         if not found.condition.knows(event_id or b""):
             return None, status_code(StatusCodes.BadEventIdUnknown)
         return found, status_code(StatusCodes.Good)
+
+
+def _hears(items: MonitoredItemService, item_id: int, notifier: ua.NodeId) -> bool:
+    """Whether the item hears ``notifier``; asyncua's plain server, which cannot tell, lets it hear all."""
+    return not isinstance(items, HostedMonitoredItems) or item_id in items.event_items(notifier)
 
 
 _READS_ONLY = frozenset({"_refresh", "_refresh_item"})
