@@ -1,10 +1,11 @@
-// A client of another make as an operator: types, structures and enumerations, events, refresh, acknowledge, confirm,
-// comment, accept, reject, history. Prints one JSON object. Usage: node conditions_client.js ENDPOINT MACHINE
+// A client of another make on the recommendations of a machine: types, structures and enumerations, events, refresh,
+// acknowledge, confirm, comment, accept, reject, write, history. Takes {endpoint, uri, certificate, key, pki,
+// comers: [{machine, ...}]} (session.js says what they are) and gives what each comer met.
 const opcua = require("node-opcua-client");
-const [endpoint, machine] = process.argv.slice(2);
-const { AttributeIds, DataType, VariantArrayType } = opcua;
+const { visit, main } = require("./session.js");
+const { AttributeIds, DataType } = opcua;
 
-async function browseTypes(session, ns) {
+async function browseTypes(session, ns, machine) {
   // From the instance's type up to BaseEventType, by inverse HasSubtype.
   const chain = [];
   const type = await session.browse({
@@ -23,12 +24,19 @@ async function browseTypes(session, ns) {
   return chain;
 }
 
+async function readStates(session, ns) {
+  await opcua.getExtraDataTypeManager(session);
+  const enumeration = await session.read({
+    nodeId: `ns=${ns};s=RecommendationStateEnum`, attributeId: AttributeIds.DataTypeDefinition });
+  return enumeration.value.value.fields.map((f) => f.name);
+}
+
 const fields = [
   "EventId", "EventType", "SourceName", "Message", "Severity", "Retain", "AckedState.Id", "ConfirmedState.Id", "Comment",
   "ClientUserId",
 ];
 
-async function watch(session, ns) {
+async function watch(session, ns, machine) {
   const own = ["Key", "State", "Flag", "Reasons"];
   const filter = opcua.constructEventFilter(
     [...fields, ...own.map((n) => `${ns}:${n}`)], opcua.ofType("AcknowledgeableConditionType"));
@@ -58,8 +66,8 @@ async function watch(session, ns) {
 
 const told = (e) => ({
   message: e.Message.text, severity: e.Severity, retain: e.Retain, acked: e["AckedState.Id"],
-  confirmed: e["ConfirmedState.Id"], comment: e.Comment.text, user: e.ClientUserId, key: e.Key, state: e.State,
-  flag: e.Flag, reasons: (e.Reasons || []).map((r) => [r.tag, r.weight]),
+  confirmed: e["ConfirmedState.Id"], comment: (e.Comment && e.Comment.text) || null, user: e.ClientUserId || null,
+  key: e.Key, state: e.State, flag: e.Flag, reasons: (e.Reasons || []).map((r) => [r.tag, r.weight]),
 });
 
 async function call(session, objectId, methodId, key, comment) {
@@ -70,44 +78,49 @@ async function call(session, objectId, methodId, key, comment) {
   return result.statusCode.name;
 }
 
-(async () => {
-  const client = opcua.OPCUAClient.create({ endpointMustExist: false, connectionStrategy: { maxRetry: 1 } });
-  await client.connect(endpoint);
-  const session = await client.createSession();
-  const ns = (await session.readNamespaceArray()).indexOf("urn:lineside:ua");
-  const seen = { types: await browseTypes(session, ns) };
-  await opcua.getExtraDataTypeManager(session);
-  const enumeration = await session.read({
-    nodeId: `ns=${ns};s=RecommendationStateEnum`, attributeId: AttributeIds.DataTypeDefinition });
-  seen.states = enumeration.value.value.fields.map((f) => f.name);
-  const conditionId = opcua.coerceNodeId(`ns=${ns};s=Milling/${machine}/maintenance`);
-  const { subscription, next } = await watch(session, ns);
-  console.error("watching");
-  const first = await next();
-  seen.event = told(first);
-  seen.conditionId = first.ConditionId.toString() === conditionId.toString();
-  const say = async (status) => [status.name, told(await next())];
+async function answer(session, ns, conditionId, first, next) {
+  const seen = {};
+  // What is refused is followed by no event.
+  const say = async (status) => status.name === "Good" ? [status.name, told(await next())] : [status.name];
   seen.comment = await say(await opcua.callMethodCondition(
     session, "AddComment", conditionId, first.EventId, "on my way"));
   seen.acknowledge = await say(await session.acknowledgeCondition(conditionId, first.EventId, "seen"));
   seen.again = (await session.acknowledgeCondition(conditionId, first.EventId, "seen")).name;
   seen.confirm = await say(await session.confirmCondition(conditionId, first.EventId, "done"));
-  await opcua.callConditionRefresh(session, subscription.subscriptionId);
-  seen.refreshed = told(await next()).key;
   const method = (name) => opcua.coerceNodeId(`ns=${ns};s=RecommendationType/${name}`);
   seen.stale = await call(session, conditionId, method("Accept"), "an older key", "");
   seen.accept = await call(session, conditionId, method("Accept"), first.Key, "go ahead");
-  await next();
+  if (seen.accept === "Good") await next();
   seen.reject = await call(session, conditionId, method("Reject"), "", "second thoughts");
-  await next();
+  if (seen.reject === "Good") await next();
   const wrong = await session.call({ objectId: conditionId, methodId: method("Accept"), inputArguments: [
     { dataType: DataType.Int32, value: 1 }, { dataType: DataType.Boolean, value: true }] });
   seen.wrong = wrong.statusCode.name;
-  const end = new Date("2026-01-06T00:00:00Z");
+  return seen;
+}
+
+async function converse(session, ns, machine) {
+  const seen = { types: await browseTypes(session, ns, machine), states: await readStates(session, ns) };
+  const conditionId = opcua.coerceNodeId(`ns=${ns};s=Milling/${machine}/maintenance`);
+  const { subscription, next } = await watch(session, ns, machine);
+  console.error(`${machine} is watched`);
+  const first = await next();
+  seen.event = told(first);
+  seen.conditionId = first.ConditionId.toString() === conditionId.toString();
+  Object.assign(seen, await answer(session, ns, conditionId, first, next));
+  await opcua.callConditionRefresh(session, subscription.subscriptionId);
+  seen.refreshed = told(await next()).key;
+  const flag = { nodeId: `ns=${ns};s=${machine}.maintenance.flag`, attributeId: AttributeIds.Value };
+  seen.write = await session.write({ ...flag, value: { value: { dataType: DataType.Boolean, value: false } } })
+    .then((s) => s.name, (e) => e.message);
   const past = await session.readHistoryValue(
-    `ns=${ns};s=${machine}.maintenance.flag`, new Date("2026-01-05T00:00:00Z"), end);
+    flag.nodeId, new Date("2026-01-05T00:00:00Z"), new Date("2026-01-06T00:00:00Z"));
   seen.history = past.historyData.dataValues.map((v) => [v.sourceTimestamp.toISOString(), v.value.value]);
-  await session.close();
-  await client.disconnect();
-  console.log(JSON.stringify(seen));
-})().then(() => process.exit(0), (e) => { console.error(e); process.exit(1); });
+  return seen;
+}
+
+main(async (given) => {
+  const met = [];
+  for (const comer of given.comers) met.push(await visit(given, comer, (s, ns) => converse(s, ns, comer.machine)));
+  return met;
+});
