@@ -6,17 +6,17 @@ has not answered yet, and which decision was under way.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import sqlite3
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from lineside_gateway.errors import LinesideError
+from lineside_gateway.group_commit import GroupCommit
 from lineside_gateway.guard.decision import Decision
 from lineside_gateway.guard.effects import Acknowledgement, Effect, JobOrderUpdate, TagWrite, Write
 
@@ -26,6 +26,10 @@ CREATE TABLE IF NOT EXISTS decisions (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, decision TEXT NOT NULL, answered_at TEXT NOT NULL,
     sent INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0)
 """
+_INSERT = "INSERT OR REPLACE INTO decisions (key, decision, answered_at) VALUES (?, ?, ?)"
+_SENT, _SETTLED = "UPDATE decisions SET sent=1 WHERE key=?", "UPDATE decisions SET settled=1 WHERE key=?"
+_PRUNE = "DELETE FROM decisions WHERE number <= (SELECT max(number) FROM decisions) - ?"
+_Statement: TypeAlias = tuple[str, tuple[str, ...]]
 
 
 class JournalError(LinesideError):
@@ -72,16 +76,23 @@ class NoJournal:
         """Remember nothing."""
 
 
+def _nothing_first() -> None:
+    """No other file has to be on disk before the journal."""
+
+
 class SqliteJournal:
-    """The journal in ``path``. Disk work is done in a thread of its own, in the order of the calls.
+    """The journal in ``path``. Decisions that are made while the disk is at work share the next commit.
+
+    ``first`` is called, in the thread that writes, before decisions are committed: what it raises refuses them. The
+    gateway forces its audit log to disk there.
 
     Raises:
         JournalError: The file cannot be opened as a journal.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, first: Callable[[], None] = _nothing_first) -> None:
         self._path = path
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="guard journal")
+        self._first = first
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -94,6 +105,7 @@ class SqliteJournal:
                 "gateway.data_dir, or move the file away",
                 repr(e),
             ) from e
+        self._writer: GroupCommit[_Statement] = GroupCommit(self._commit, "guard journal")
 
     def load(self) -> list[Remembered]:
         """Every decision kept, oldest first.
@@ -118,30 +130,43 @@ class SqliteJournal:
         """
         row = (decision.key, json.dumps(_plain(decision)), json.dumps(answered_at))
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._insert, row)
+            await self._writer.write((_INSERT, row))
         except (sqlite3.Error, RuntimeError) as e:
             raise JournalError(f"the guard's journal {self._path} takes no decision: {e}; free the disk") from e
 
     def sent(self, key: str) -> None:
         """Note that all writes were taken."""
-        self._mark("UPDATE decisions SET sent=1 WHERE key=?", key)
+        self._mark(_SENT, key)
 
     def settled(self, key: str) -> None:
         """Note that nothing more will come of it."""
-        self._mark("UPDATE decisions SET settled=1 WHERE key=?", key)
+        self._mark(_SETTLED, key)
 
     def close(self) -> None:
         """Finish what was asked for and close the file."""
-        self._thread.shutdown(wait=True)
-        self._db.close()
+        if self._writer.close():
+            self._db.close()
 
-    def _insert(self, row: tuple[str, str, str]) -> None:
-        self._db.execute("INSERT OR REPLACE INTO decisions (key, decision, answered_at) VALUES (?, ?, ?)", row)
-        self._db.execute("DELETE FROM decisions WHERE number <= (SELECT max(number) FROM decisions) - ?", (KEPT,))
+    def _commit(self, statements: Sequence[_Statement]) -> None:
+        decided = any(sql == _INSERT for sql, _ in statements)
+        if decided:
+            self._first()
+        try:
+            self._db.execute("BEGIN")
+            for sql, row in statements:
+                self._db.execute(sql, row)
+            if decided:
+                self._db.execute(_PRUNE, (KEPT,))
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            if decided:
+                raise
 
     def _mark(self, statement: str, key: str) -> None:
         # A mark that is lost costs a second look at the plant after a restart, never a second write.
-        self._thread.submit(self._db.execute, statement, (key,))
+        self._writer.put((statement, (key,)))
 
 
 def _plain(decision: Decision) -> dict[str, object]:

@@ -147,7 +147,7 @@ class Gateway:
             on_step=effects.on_step,
             settle=self.guard.settle,
             latest=self.feed.current,
-            journal=disk.audited_journal,
+            journal=disk.journal,
             held=lambda: "the plant-wide switch holds everything at advisory" if self.guard.demoted else "",
         )
         self._effects = self._operators.effects = effects

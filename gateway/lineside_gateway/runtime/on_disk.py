@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from lineside_gateway.audit import AuditLog
-from lineside_gateway.guard.decision import Decision
 from lineside_gateway.guard.journal import SqliteJournal
 from lineside_gateway.guard.switch import PlantSwitch
 from lineside_gateway.publish import HistoryStore
@@ -28,31 +26,6 @@ def audit_folder(settings: Settings) -> Path:
     return settings.gateway.data_dir / AUDIT
 
 
-class AuditedJournal:
-    """The write-back's journal: a decision and every audit line before it are on disk before its first write."""
-
-    def __init__(self, journal: SqliteJournal, audit: AuditLog) -> None:
-        self._journal = journal
-        self._audit = audit
-
-    async def begin(self, decision: Decision, answered_at: tuple[int | None, ...]) -> None:
-        """Put both on disk.
-
-        Raises:
-            LinesideError: One of them is not on disk; the decision must not be carried out.
-        """
-        await self._journal.begin(decision, answered_at)
-        await asyncio.to_thread(self._audit.sync)
-
-    def sent(self, key: str) -> None:
-        """All its writes were taken."""
-        self._journal.sent(key)
-
-    def settled(self, key: str) -> None:
-        """Nothing more will come of it."""
-        self._journal.settled(key)
-
-
 @dataclass(frozen=True, slots=True)
 class OnDisk:
     """Open while the gateway runs."""
@@ -62,11 +35,6 @@ class OnDisk:
     audit: AuditLog
     switch: PlantSwitch
     history: HistoryStore
-
-    @property
-    def audited_journal(self) -> AuditedJournal:
-        """The journal as write-back sees it."""
-        return AuditedJournal(self.journal, self.audit)
 
 
 @contextmanager
@@ -84,7 +52,7 @@ def on_disk(settings: Settings) -> Iterator[OnDisk]:
     )
     with ExitStack() as opened:
         opened.callback(audit.close)
-        journal = SqliteJournal(folder / JOURNAL)
+        journal = SqliteJournal(folder / JOURNAL, first=audit.sync)  # all audit lines before a write are on disk
         opened.callback(journal.close)
         size, age = settings.store.max_mb * 2**20, settings.store.max_age_h * 3600
         store = RequestStore(folder / REQUESTS, max_bytes=size, max_age_s=age)

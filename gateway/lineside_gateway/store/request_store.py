@@ -1,19 +1,15 @@
 """Requests in one SQLite file (WAL, synchronous=FULL): a gateway that dies takes up where it stood.
 
-One thread writes. What has gathered while it was at the disk goes into one commit, so that a thousand windows a
-second cost some dozens of commits. What is on disk is bounded by bytes: beyond them, and while the disk takes no
-more, requests are answered as ever and a restart forgets them; they are counted as ``not_kept``. Nothing older than
-``max_age_s`` is taken up again.
+What has gathered while the disk was at work goes into one commit. What is on disk is bounded by bytes: beyond them,
+and while the disk takes no more, requests are answered as ever and a restart forgets them; they are counted as
+``not_kept``. Nothing older than ``max_age_s`` is taken up again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-import queue
 import sqlite3
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lineside_gateway.errors import LinesideError
+from lineside_gateway.group_commit import GroupCommit
 from lineside_gateway.ingest import Request
 from lineside_gateway.store.rows import SCHEMA, Row, request_of, row_of
 from lineside_plugins.types import ContractError
@@ -30,8 +27,6 @@ logger = logging.getLogger(__name__)
 
 MAX_BYTES = 1 << 30
 MAX_AGE_S = 24 * 3600.0
-GROUP_MOST = 1024  # requests per commit; 12 MB at 128 samples of 24 tags
-CLOSE_WITHIN_S = 10.0
 _PUT = "INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM requests WHERE number=?"
 
@@ -74,13 +69,7 @@ class NoStore:
         """Nothing to forget."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Wait:
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[None]
-
-
-_Job = tuple[Request, float] | int | _Wait | None
+_Job = tuple[Request, float] | int
 
 
 class RequestStore:
@@ -96,7 +85,6 @@ class RequestStore:
         self.path = path
         self.counts: Counter[str] = Counter()
         self._max_bytes = max_bytes
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._numbers: dict[int, int] = {}
         self._sizes: dict[int, int] = {}
         self._bytes = 0
@@ -113,8 +101,7 @@ class RequestStore:
                 f"the request store {path} cannot be used: {e}; correct gateway.data_dir, or move the file away",
                 repr(e),
             ) from e
-        self._thread = threading.Thread(target=self._write, name="request store", daemon=True)
-        self._thread.start()
+        self._writer: GroupCommit[_Job] = GroupCommit(self._write, "request store")
 
     def _load(self, oldest: float) -> tuple[Kept, ...]:
         self._db.execute("DELETE FROM requests WHERE kept_at < ?", (oldest,))
@@ -142,20 +129,17 @@ class RequestStore:
         """Keep ``request`` until it is settled; ``expires_at`` is wall clock, seconds since 1970."""
         self._numbers[request.id] = self._next
         self._next += 1
-        self._jobs.put((request, expires_at))
+        self._writer.put((request, expires_at))
 
     async def durable(self) -> None:
         """Return when all that was put is on disk, or known not to be kept."""
-        loop = asyncio.get_running_loop()
-        wait = _Wait(loop, loop.create_future())
-        self._jobs.put(wait)
-        await wait.done
+        await self._writer.write()
 
     def settle(self, request: Request) -> None:
         """Forget ``request``. Lost in a crash, this costs an answer that the guard's memory of keys turns away."""
         number = self._numbers.pop(request.id, None)
         if number is not None:
-            self._jobs.put(number)
+            self._writer.put(number)
 
     def __len__(self) -> int:
         """Requests put and not settled."""
@@ -163,28 +147,16 @@ class RequestStore:
 
     def close(self) -> None:
         """Write what was asked for, and close the file."""
-        self._jobs.put(None)
-        self._thread.join(CLOSE_WITHIN_S)
-        if not self._thread.is_alive():
+        if self._writer.close():
             self._db.close()
 
     # ---- the thread's side
 
-    def _write(self) -> None:
-        going_on = True
-        while going_on:
-            jobs = [self._jobs.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(jobs) < GROUP_MOST:
-                    jobs.append(self._jobs.get_nowait())
-            going_on = None not in jobs
-            rows = self._rows([j for j in jobs if isinstance(j, tuple)])
-            self._gone += [j for j in jobs if isinstance(j, int)]
-            if rows or self._gone:
-                self._commit(rows)
-            for wait in (j for j in jobs if isinstance(j, _Wait)):
-                with contextlib.suppress(RuntimeError):  # the loop has ended
-                    wait.loop.call_soon_threadsafe(_finish, wait.done)
+    def _write(self, jobs: Sequence[_Job]) -> None:
+        rows = self._rows([j for j in jobs if isinstance(j, tuple)])
+        self._gone += [j for j in jobs if isinstance(j, int)]
+        if rows or self._gone:
+            self._commit(rows)
 
     def _rows(self, requests: Sequence[tuple[Request, float]]) -> list[Row]:
         """What is to be inserted; a request settled meanwhile has no number any more."""
@@ -235,8 +207,3 @@ class RequestStore:
         if not self._failing:
             self._failing = True
             logger.error("store_keeps_nothing path=%s why=%s: free the disk or raise store.max_mb", self.path, why)
-
-
-def _finish(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)

@@ -28,7 +28,6 @@ from lineside_gateway.opcua.security import Pki
 from lineside_gateway.publish import HostedServer
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed, Listeners
-from lineside_gateway.runtime.on_disk import AuditedJournal
 from lineside_gateway.runtime.plant_writer import LinkWriter
 from lineside_gateway.settings import EquipmentSettings, ServerSettings
 from lineside_gateway.settings.model import Limit, Mode, WriteSettings
@@ -182,7 +181,7 @@ class Gate:
     """The gateway's half from recommendation to plant: guard, audit, journal, write-back, client. Restartable."""
 
     def __init__(self, folder: Path, port: int, audit: AuditLog) -> None:
-        self.journal = SqliteJournal(folder / "guard.sqlite")
+        self.journal = SqliteJournal(folder / "guard.sqlite", first=audit.sync)
         self.steps: list[StepReport] = []
         table = TagTable()
         tell = Listeners(self._resolved, lambda: None, lambda _s: None, self._counter)
@@ -202,7 +201,7 @@ class Gate:
             on_step=self._step,
             settle=self.guard.settle,
             latest=self.feed.current,
-            journal=AuditedJournal(self.journal, audit),
+            journal=self.journal,
         )
         self._running = asyncio.create_task(self.link.run(self.feed))
 
