@@ -1,7 +1,7 @@
 """Write the reference pages from the code they describe: python docs/generate.py [--check].
 
 settings.md comes from the settings' models, cli.md from the command line, contract.md from the public contract, the
-README's table of trials from evaluation.json.
+README's table of trials from evaluation.json, the figures in models.md from models.json.
 With ``--check`` nothing is written; the exit code is 1 where a page differs from the code.
 """
 
@@ -17,6 +17,7 @@ from typing import Any, Union, get_args, get_origin
 
 import click
 import evaluation
+import figures
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -151,10 +152,16 @@ def readme() -> str:
     return evaluation.into(README.read_text())
 
 
+def models_page() -> str:
+    """The page on public data with the figures as they were measured."""
+    return figures.into((HERE / "models.md").read_text())
+
+
 PAGES = {
     HERE / "settings.md": settings_page,
     HERE / "cli.md": cli_page,
     HERE / "contract.md": contract_page,
+    HERE / "models.md": models_page,
     README: readme,
 }
 

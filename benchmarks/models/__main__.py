@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 import time
 from pathlib import Path
 
-from benchmarks.models.row import Row, print_table
+from benchmarks.models.kept import Finished, Kept
+from benchmarks.models.row import print_table
 from benchmarks.models.setting import Setting
 from lineside_workers.errors import DatasetError
 from lineside_workers.learning.datasets import folder
 
 # Each is a module beside this one with ``run(setting)``, imported when asked for: torch alone takes seconds to import.
 DATASETS = ("ai4i", "skab", "cwru", "steel", "tep", "cmapss", "few_labels", "edge", "deletion")
+_PLACES = 6  # decimals of a figure in the report
 
 
 def main() -> int:
@@ -31,31 +34,62 @@ def main() -> int:
         print(f"[{time.monotonic() - started:6.0f} s] {line}", file=sys.stderr, flush=True)
 
     setting = Setting(data, options.cache, 1 if options.quick else options.seeds, options.quick, options.validate, say)
-    rows: list[Row] = []
-    for name in options.only:
-        say(f"{name}: {setting.seeds} seeds")
-        before = time.monotonic()
+    kind = "validate" if options.validate else "test"
+    kept = Kept(options.cache, f"{kind}-{'quick' if options.quick else setting.seeds}")
+    done: dict[str, Finished] = {}
+    for at, name in enumerate(options.only, 1):
+        say(f"{name}: {at} of {len(options.only)}, {setting.seeds} seeds")
         try:
-            rows += importlib.import_module(f"benchmarks.models.{name}").run(setting)
+            done[name] = _finished(name, setting, kept, fresh=options.fresh)
         except DatasetError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 2
-        say(f"{name}: done in {time.monotonic() - before:.0f} s")
-    print_table(rows, print)
+        if options.record:
+            _record(options.record, name, done[name])
+    print_table([row for finished in done.values() for row in finished.rows], print)
     return 0
+
+
+def _finished(name: str, setting: Setting, kept: Kept, *, fresh: bool) -> Finished:
+    """The rows of one data set, from disk where they are there."""
+    found = None if fresh else kept.read(name)
+    if found is not None:
+        setting.say(f"{name}: as measured before, in {found.seconds:.0f} s (--fresh measures again)")
+        return found
+    before = time.monotonic()
+    rows = importlib.import_module(f"benchmarks.models.{name}").run(setting)
+    finished = Finished(tuple(rows), time.monotonic() - before)
+    kept.write(name, finished)
+    setting.say(f"{name}: done in {finished.seconds:.0f} s")
+    return finished
+
+
+def _record(path: Path, name: str, finished: Finished) -> None:
+    """Put the rows of ``name`` into the report at ``path``, in the order of ``DATASETS``; other sets' rows stay."""
+    report = json.loads(path.read_text()) if path.is_file() else {}
+    rows = [row.cells() for row in finished.rows]
+    plain = [{k: round(v, _PLACES) if isinstance(v, float) else v for k, v in cells.items()} for cells in rows]
+    report[name] = {"seconds": round(finished.seconds), "rows": plain}
+    ordered = {known: report[known] for known in DATASETS if known in report}
+    path.write_text(json.dumps(ordered, indent=1) + "\n")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make bench-models",
-        description="Train and evaluate the library's models on public data, beside trees and published figures.",
+        description="Train and evaluate the library's models on public data, beside trees and published figures. "
+        "Rows that are finished are kept, so a run that was broken off goes on where it stopped.",
         epilog='example: make bench-models ARGS="--only cmapss,ai4i --seeds 5"',
     )
     parser.add_argument("--only", type=_names, default=list(DATASETS), metavar="A,B", help=f"of {', '.join(DATASETS)}")
     parser.add_argument("--seeds", type=_positive, default=5, help="runs per figure (default 5)")
     parser.add_argument("--quick", action="store_true", help="one seed and smaller models; figures are rougher")
     parser.add_argument("--validate", action="store_true", help="score validation units; open no test set")
-    parser.add_argument("--cache", type=Path, default=Path("var/bench-models"), help="folder for feature tables")
+    parser.add_argument("--fresh", action="store_true", help="measure again what is kept from an earlier run")
+    parser.add_argument("--cache", type=Path, default=Path("var/bench-models"), help="folder for tables, models, rows")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="put the rows into this report, e.g. docs/models.json"
+    )
     return parser.parse_args()
 
 

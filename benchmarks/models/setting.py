@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.models import kept
 from benchmarks.models.row import Say
 
 
@@ -33,9 +32,8 @@ class Setting:
     def cached(
         self, name: str, code: Sequence[ModuleType], build: Callable[[], dict[str, NDArray[Any]]]
     ) -> dict[str, NDArray[Any]]:
-        """Arrays of ``build``, kept on disk until the source of a module of ``code``, which make them, changes."""
-        digest = hashlib.sha256("".join(inspect.getsource(module) for module in code).encode()).hexdigest()[:12]
-        path = self.cache / f"{name}-{digest}.npz"
+        """Arrays of ``build``, kept on disk until a module of ``code``, which make them, changes."""
+        path = self.cache / f"{name}-{kept.digest([module.__name__ for module in code], imported=False)}.npz"
         if path.is_file():
             with np.load(path) as stored:
                 return dict(stored)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.models.kept import Finished, Kept, closure
 from benchmarks.models.row import Row, over_seeds
 from lineside_workers.learning.datasets.ai4i import TAGS
 
@@ -59,11 +60,39 @@ def test_the_last_line_is_json_of_every_row(tmp_path: Path) -> None:
         writer.writerow(header)
         for torque in rng.uniform(10, 70, 300):
             writer.writerow([300, 310, 1500, torque, rng.uniform(0, 200), "L", int(torque > 60)])
-    done = _run(tmp_path, tmp_path / "cache", "--only", "ai4i", "--quick")
+    report = tmp_path / "report.json"
+    done = _run(tmp_path, tmp_path / "cache", "--only", "ai4i", "--quick", "--record", str(report))
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
     assert set(figures["ai4i.f1"]) == {"value", "low", "high", "trees", "anchor"}
     assert figures["ai4i.f1"]["value"] > 0.9
+    recorded = json.loads(report.read_text())["ai4i"]["rows"]
+    assert recorded[0]["value"] == figures["ai4i.f1"]["value"]
+    again = _run(tmp_path, tmp_path / "cache", "--only", "ai4i", "--quick")
+    assert again.stdout == done.stdout
+    assert "as measured before" in again.stderr
+
+
+def test_kept_rows_are_those_of_todays_code_and_options(tmp_path: Path) -> None:
+    """Rows are read back whole under the options they were made with, and not at all under others."""
+    kept = Kept(tmp_path, "test-5")
+    finished = Finished((Row("ai4i", "f1", 0.9, 0.8, float("nan"), 5, goal=0.88, trees=0.7, note="n"),), 12.5)
+    kept.write("ai4i", finished)
+    found = kept.read("ai4i")
+    assert found is not None
+    assert found.seconds == 12.5
+    assert found.rows[0].cells() == finished.rows[0].cells()
+    assert Kept(tmp_path, "test-1").read("ai4i") is None
+    assert kept.read("skab") is None
+
+
+def test_rows_rest_on_all_code_that_makes_them() -> None:
+    """What a data set imports at any depth counts; how rows are shown does not."""
+    behind = closure(["benchmarks.models.deletion"])
+    assert {"benchmarks.models.cmapss", "lineside_workers.learning.heads", "lineside_plugins.learning.trees"} < {
+        *behind
+    }
+    assert "benchmarks.models.row" not in behind
 
 
 def test_missing_data_is_an_error_with_a_next_step(tmp_path: Path) -> None:
