@@ -64,6 +64,8 @@ def run_demo(options: DemoOptions) -> int:
             workers = [_start_worker(tasks, broker.url, data) for tasks in WORKERS]
             children.extend(workers)
             endpoints = processes.wait_ready(plant, READY_WITHIN_S)["endpoints"]
+            for worker in workers:  # else the first windows would expire while models load
+                processes.wait_ready(worker, READY_WITHIN_S)
             settings = load_settings(REFPLANT_SETTINGS, environment_of(endpoints, broker.url, options.port, data))
             demo = Demo(settings, endpoints, options, console, started)
             report = asyncio.run(demo.run())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 MEMORY = 64  # pairs kept; at ten publishes a second about six seconds
-MIN_SPAN_S = 0.2  # wall time below which a rate would be noise
+MIN_SPAN_S = 1.5  # wall time below which a rate would be noise, and hold what servers kept from before
 MAX_AHEAD_S = 2.0  # wall time for which event time is carried on after the last pair; then it stands still
 STEP_S = 5.0  # a clock that is off by more than this against what it was has been set, not delayed
 
@@ -37,6 +37,7 @@ class EventClock:
 
     def __init__(self) -> None:
         self._pairs: deque[tuple[int, int]] = deque(maxlen=MEMORY)
+        self._told: float | None = None  # the rate of these pairs
 
     def observe(self, event_us: int, wall_us: int) -> None:
         """A sample of event time ``event_us`` was served at ``wall_us``; pairs that go back in time are left out.
@@ -51,6 +52,7 @@ class EventClock:
         if self._pairs and (event_us <= self._pairs[-1][0] or wall_us <= self._pairs[-1][1]):
             return
         self._pairs.append((event_us, wall_us))
+        self._told = None
 
     @property
     def known(self) -> bool:
@@ -64,10 +66,15 @@ class EventClock:
 
     def _rate(self) -> float | None:
         """None until it can be told."""
-        if len(self._pairs) < 2:
-            return None
-        (e0, w0), (e1, w1) = self._pairs[0], self._pairs[-1]
-        return (e1 - e0) / (w1 - w0) if w1 - w0 >= MIN_SPAN_S * 1e6 else None
+        if self._told is None and self._pairs and self._span_us() >= MIN_SPAN_S * 1e6:
+            event, wall = self._pairs[-1]
+            half = self._span_us() / 2
+            # Right after connecting, servers send what they kept: event time seems to leap. The slowest rise is true.
+            self._told = min((event - e) / (wall - w) for e, w in self._pairs if wall - w >= half)
+        return self._told
+
+    def _span_us(self) -> int:
+        return self._pairs[-1][1] - self._pairs[0][1]
 
     def wall_us(self, event_us: int, fallback_us: int) -> int:
         """Wall time at which event time reached or will reach ``event_us``; ``fallback_us`` before any pair."""

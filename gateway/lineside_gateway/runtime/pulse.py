@@ -98,7 +98,8 @@ class Pulse:
             if beat.writing or not (changed or now - beat.at_s >= self._settings.period_s):
                 continue
             if changed:
-                logger.warning("gateway_heartbeat equipment=%s why=%s", equipment_id, why or "all stands")
+                level = logging.WARNING if why else logging.INFO
+                logger.log(level, "gateway_heartbeat equipment=%s why=%s", equipment_id, why or "all stands")
             beat.count, beat.at_s, beat.why, beat.writing = beat.count + 1, now, why, True
             count = 0 if why else beat.count % (_WRAP - 1) + 1  # 0 is kept for: do not rely on me
             task = asyncio.create_task(self._write(equipment_id, tag, count, beat), name=f"heartbeat {equipment_id}")

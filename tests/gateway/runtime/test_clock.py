@@ -28,6 +28,15 @@ def test_event_time_runs_at_its_own_rate(rate: float) -> None:
     assert clock.event_us(at + S) == pytest.approx(START + round(rate * 10.9 * S), abs=100)
 
 
+def test_values_that_servers_kept_do_not_hurry_the_clock() -> None:
+    """What was an hour old at connecting, and newer values server by server after it, shorten no deadline."""
+    clock = EventClock()
+    for i in range(30):
+        kept = {0: HOUR, 1: 1800 * S, 3: 60 * S}.get(i, 0)
+        clock.observe(START + i * S // 10 - kept, START + i * S // 10)
+        assert clock.rate <= 1.05
+
+
 @pytest.mark.parametrize("step", [HOUR, -HOUR])
 def test_a_wall_clock_that_is_set_costs_one_observation(step: int) -> None:
     """After a step of an hour, forward or back, deadlines are as far ahead as they were."""
