@@ -57,7 +57,7 @@ class Guard:
     Two policies for one task are a ValueError.
 
     ``current(equipment_id, tag)`` gives the value a tag holds, None where not known; ``orders()`` the job orders the
-    MES lists now.
+    MES lists now; ``silent(equipment_id)`` says why its PLC is not to be relied on, "" where it is.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Guard:
         *,
         current: Callable[[str, str], Scalar] = lambda _equipment, _tag: None,
         orders: Callable[[], Mapping[str, JobOrderNow]] = dict,
+        silent: Callable[[str], str] = lambda _equipment: "",
         demoted: bool = False,
     ) -> None:
         self._policies: dict[str, Policy] = {}
@@ -76,6 +77,7 @@ class Guard:
         self._targets: dict[tuple[str, str], Target] = {}
         self._current = current
         self._orders = orders
+        self._silent = silent
         self._demoted = demoted
         self._memory = _Memory()
         self.counts: Counter[str] = Counter()
@@ -200,6 +202,9 @@ class Guard:
         return None
 
     def _tag(self, write: TagWrite) -> Refused | None:
+        silent = self._silent(write.equipment_id)
+        if silent:
+            return Refused(Refusal.SILENT, silent)
         target = self._targets.get((write.equipment_id, write.tag))
         if target is None:
             return Refused(Refusal.TARGET, f"{write.equipment_id}.{write.tag} is not on the list of writable tags")

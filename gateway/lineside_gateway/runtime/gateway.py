@@ -75,6 +75,7 @@ class Gateway:
             (),
             current=self.feed.current,
             orders=lambda: orders_now(self.feed.job_orders),
+            silent=lambda equipment_id: self._pulse.silence(equipment_id),  # noqa: PLW0108 - made below
             demoted=settings.gateway.advisory_only,
         )
         self._operators = Operators(settings.gateway.data_dir, self.throw)
@@ -149,6 +150,7 @@ class Gateway:
             latest=self.feed.current,
             journal=disk.journal,
             held=lambda: "the plant-wide switch holds everything at advisory" if self.guard.demoted else "",
+            silent=self._pulse.silence,
         )
         self._effects = self._operators.effects = effects
         return Pipeline(
@@ -218,8 +220,9 @@ class Gateway:
 
     # ---- what the feed tells
 
-    def _resolved(self, server: str, _equipment: Sequence[Equipment]) -> None:
+    def _resolved(self, server: str, equipment: Sequence[Equipment]) -> None:
         """Bind at once: windows have to be there before the samples of the server are settled."""
+        self._pulse.expect(equipment)
         try:
             self._resolutions.put_nowait((server, self._binder.bind(self.feed.equipment)))
         except LinesideError as e:  # a sink must not raise: the gateway ends, not the connection
