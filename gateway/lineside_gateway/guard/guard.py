@@ -225,9 +225,8 @@ class Guard:
             if until is not None and now <= until:
                 return Refused(Refusal.STANDING, "the same request was made and is not answered yet")
             rate = policy.write[i].rate_per_min
-            recent = self._memory.recent.get((rec.task, rec.equipment_id, i), ())
-            newest = islice(reversed(recent), _rate_count(rate))
-            if sum(abs(now - at) < _rate_window(rate) for at in newest) >= _rate_count(rate):
+            recent = self._memory.recent.get((rec.task, rec.equipment_id, i), deque())
+            if _all_within(recent, _rate_count(rate), now, _rate_window(rate)):
                 return Refused(Refusal.RATE, f"more than {rate:g} per minute for {rec.equipment_id}")
         return None
 
@@ -287,6 +286,13 @@ def last_moment(rec: Recommendation, policy: Policy) -> datetime | None:
     if rec.window_end.tzinfo is None or rec.valid_until.tzinfo is None:
         return None
     return min(rec.window_end + timedelta(seconds=policy.deadline_s), rec.valid_until)
+
+
+def _all_within(recent: deque[datetime], count: int, now: datetime, window: timedelta) -> bool:
+    """Whether the ``count`` newest of ``recent`` all lie within ``window`` of ``now``; the oldest tells most."""
+    if len(recent) < count or abs(now - recent[-count]) >= window:
+        return False
+    return all(abs(now - at) < window for at in islice(reversed(recent), count))
 
 
 def _rate_window(per_min: float) -> timedelta:
