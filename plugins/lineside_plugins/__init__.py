@@ -18,6 +18,7 @@ from lineside_plugins.contract import (
     WindowSpec,
 )
 from lineside_plugins.types import (
+    Abstention,
     Advice,
     ContractError,
     DeviceHealth,
@@ -30,6 +31,7 @@ from lineside_plugins.types import (
 )
 
 __all__ = [
+    "Abstention",
     "Advice",
     "Aggregate",
     "Channel",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from lineside_plugins.types import Advice, Kind, ModelData, Record, TimeArray, WindowBatch
+from lineside_plugins.types import Abstention, Advice, Kind, ModelData, Record, TimeArray, WindowBatch
 
 
 class TaskConfig(BaseModel):
@@ -178,8 +178,11 @@ class TaskPlugin(ABC, Generic[ConfigT]):
         """
 
     @abstractmethod
-    def recommend(self, batch: WindowBatch) -> Sequence[Advice | None]:
-        """One entry per window, in the batch's order; None = nothing to say. Must not mutate the batch."""
+    def recommend(self, batch: WindowBatch) -> Sequence[Advice | Abstention | None]:
+        """One entry per window, in the batch's order; None = nothing to say. Must not mutate the batch.
+
+        An Abstention says why there is no advice where one was to be expected; the hosted nodes show the cause.
+        """
 
     def close(self) -> None:
         """Release what ``load`` took. Called once; no batch follows."""

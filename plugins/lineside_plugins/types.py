@@ -148,6 +148,18 @@ class Advice:
     valid_for_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """What a task says about a window unlike anything it learned from: no advice, and why, in the operator's words.
+
+    ``tag`` is the one that makes the window strange, ``score`` how far beyond the limit it is (above 1).
+    """
+
+    cause: str
+    tag: str = ""
+    score: float = 1.0
+
+
 @dataclass(frozen=True)  # no slots: see ``of``
 class Recommendation:
     """An Advice with its origin, ready for the guard, the hosted nodes and the audit trail.

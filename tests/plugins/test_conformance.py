@@ -146,7 +146,7 @@ def test_a_sample_that_would_not_work_is_caught(install: Callable[..., str], sam
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 @pytest.mark.parametrize(
-    "task", [n for n in registry.installed() if n in ("compensation", "maintenance", "reject", "schedule")]
+    "task", [n for n in registry.installed() if n in ("compensation", "condition", "maintenance", "reject", "schedule")]
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
 def test_built_in_tasks_keep_the_contract(task: str, check: Check) -> None:

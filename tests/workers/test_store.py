@@ -119,7 +119,7 @@ def test_a_task_without_weights_says_how_to_get_them(tiny: str, tiny_site: Path)
     import shutil
 
     shutil.rmtree(tiny_site / "tiny_task" / "weights")
-    with pytest.raises(ModelError, match=r"ships no weights .*lineside train tiny"):
+    with pytest.raises(ModelError, match=r"ships no weights .*as its README says"):
         builtin_folder(tiny)
     with pytest.raises(ModelError, match="task 'nothere' is not installed"):
         builtin_folder("nothere")

@@ -1,4 +1,4 @@
-"""``python -m lineside_workers serve | health | train TASK | evaluate-model TASK | models COMMAND``."""
+"""``python -m lineside_workers COMMAND``: serve tasks, and everything from recorded tags to a served model."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from lineside_plugins.registry import TaskError
 from lineside_plugins.types import ContractError
 from lineside_workers import signing_commands
+from lineside_workers.commands import data, learn
 from lineside_workers.errors import WorkerError
 
 EXIT_CANNOT_GO_ON = 2
@@ -27,13 +28,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(args.run(args) or 0)
     except (WorkerError, TaskError, ContractError) as e:
-        print(f"lineside worker: {e}", file=sys.stderr)
+        print(f"lineside {args.command if args.command != 'serve' else 'worker'}: {e}", file=sys.stderr)
         return EXIT_CANNOT_GO_ON
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lineside_workers", description=__doc__)
-    commands = parser.add_subparsers(required=True)
+    commands = parser.add_subparsers(required=True, dest="command")
     serve = commands.add_parser("serve", prog="lineside worker", help="host tasks for the gateways of one broker")
     serve.add_argument("--tasks", help="'all' or names with commas [LINESIDE_TASKS]")
     serve.add_argument("--broker", help="redis://, rediss:// or unix:// URL [LINESIDE_BROKER_URL]")
@@ -53,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_learning(commands)
     models = commands.add_parser("models", prog="lineside models", help="keys and signatures of models")
     signing_commands.add(models.add_subparsers(required=True))
+    data.add(commands)
+    learn.add(commands)
     return parser
 
 
@@ -77,7 +80,7 @@ def _add_learning(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 def _train(args: argparse.Namespace) -> int:
     from lineside_workers.training import TrainingJob, train  # noqa: PLC0415 - each command imports what it needs
 
-    given = {k: v for k, v in vars(args).items() if k != "run"}
+    given = {k: v for k, v in vars(args).items() if k not in ("run", "command")}
     train(TrainingJob(**given), _say)
     return 0
 

@@ -16,7 +16,7 @@ from lineside_plugins import registry
 from lineside_plugins.contract import TaskPlugin
 from lineside_plugins.enforcement import AdviceCheck, RefusedError, check_batch, quality
 from lineside_plugins.synthetic import synthetic_batch
-from lineside_plugins.types import Advice, ContractError, FloatArray, Recommendation, TimeArray, WindowBatch
+from lineside_plugins.types import Abstention, Advice, ContractError, FloatArray, Recommendation, TimeArray, WindowBatch
 from lineside_plugins.wire import BatchResult, Refusal, Status
 from lineside_workers import device as devices
 from lineside_workers.errors import ModelError, WorkerError
@@ -118,9 +118,14 @@ class Runner:
             self.counts["failed"] += len(batch)
             return BatchResult(Status.FAILED, error=f"task '{self.task_name}': {e}")
         entries: list[Recommendation | None] = [None] * len(batch)
+        abstained: dict[int, Abstention] = {}
         ends, shares = _iso_times(batch.end), share.tolist()
         for row, advice in said.items():
             if advice is None:
+                continue
+            if isinstance(advice, Abstention):
+                abstained[row] = advice
+                refused[row] = advice.cause
                 continue
             try:
                 entries[row] = self._stamp(batch.equipment_ids[row], ends[row], self._check(advice), shares[row])
@@ -130,7 +135,7 @@ class Runner:
         return BatchResult(
             Status.ANSWERED,
             tuple(entries),
-            tuple(Refusal(i, f"task '{self.task_name}': {refused[i]}") for i in sorted(refused)),
+            tuple(Refusal(i, f"task '{self.task_name}': {refused[i]}", i in abstained) for i in sorted(refused)),
             meta={"device": self.device, "inference_s": round(time.perf_counter() - started, 6)},
         )
 
@@ -150,7 +155,9 @@ class Runner:
             return list(range(len(batch))), refused
         return [i for i in range(len(batch)) if i not in refused], refused
 
-    def _recommend(self, batch: WindowBatch, rows: list[int], refused: dict[int, str]) -> dict[int, Advice | None]:
+    def _recommend(
+        self, batch: WindowBatch, rows: list[int], refused: dict[int, str]
+    ) -> dict[int, Advice | Abstention | None]:
         """What the task says, by row of the whole batch. If it raises, each window is tried on its own."""
         if not rows:
             return {}
@@ -162,7 +169,7 @@ class Runner:
             if len(rows) == 1:
                 refused[rows[0]] = f"the task raised {_sentence(e)}"
                 return {}
-        said: dict[int, Advice | None] = {}
+        said: dict[int, Advice | Abstention | None] = {}
         for i, row in enumerate(rows):
             try:
                 said[row] = self._ask(batch.select([i]))[0]
@@ -170,7 +177,7 @@ class Runner:
                 refused[row] = f"the task raised {_sentence(e)}"
         return said
 
-    def _ask(self, batch: WindowBatch) -> Sequence[Advice | None]:
+    def _ask(self, batch: WindowBatch) -> Sequence[Advice | Abstention | None]:
         answer = self._plugin.recommend(batch)
         if isinstance(answer, str | bytes) or not isinstance(answer, Sequence):
             raise ContractError(f"recommend returned {type(answer).__name__}; expected a sequence")

@@ -6,7 +6,8 @@ import hashlib
 from importlib.resources import files
 from pathlib import Path
 
-from lineside_plugins.registry import TaskError, installed
+from lineside_plugins.contract import TrainableTask
+from lineside_plugins.registry import TaskError, installed, task_class
 from lineside_workers.errors import ModelError
 
 
@@ -18,7 +19,9 @@ def builtin_folder(task: str) -> Path:
     """
     folder = shipped_folder(task)
     if not folder.is_dir():
-        raise ModelError(f"task '{task}' ships no weights ({folder}); run: lineside train {task}")
+        learns = issubclass(task_class(task), TrainableTask)
+        step = f"run: lineside train {task}" if learns else "make one as its README says, and set LINESIDE_MODELS"
+        raise ModelError(f"task '{task}' ships no weights ({folder}); {step}")
     return folder
 
 

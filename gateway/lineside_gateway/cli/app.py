@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from lineside_gateway.cli import inspection, learning, models, oversight, parked, people, service, trust
+from lineside_gateway.cli import inspection, learning, models, oversight, parked, people, recorded, service, trust
 from lineside_gateway.errors import LinesideError
 from lineside_plugins.registry import TaskError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 service.register(app)
 inspection.register(app)
 learning.register(app)
+recorded.register(app)
 models.register(app)
 trust.register(app)
 oversight.register(app)

@@ -224,8 +224,7 @@ class HeartbeatSettings(Section):
     plant_tag: str | None = Field(
         default=None,
         min_length=1,
-        description="Tag of the equipment that its PLC counts up; two periods without a change turn its nodes Bad, and "
-        "nothing is written to it until it beats again.",
+        description="Tag of the equipment that its PLC counts up; two periods without a change turn its nodes Bad.",
     )
     gateway_tag: str | None = Field(
         default=None,

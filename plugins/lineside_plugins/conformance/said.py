@@ -12,21 +12,21 @@ from lineside_plugins.conformance.subject import BrokenError, SkippedError, Subj
 from lineside_plugins.contract import Scope
 from lineside_plugins.enforcement import RefusedError, check_advice
 from lineside_plugins.synthetic import synthetic_batch
-from lineside_plugins.types import Advice, Recommendation, WindowBatch
+from lineside_plugins.types import Abstention, Advice, Recommendation, WindowBatch
 from lineside_plugins.wire import decode_batch, decode_results, encode_batch, encode_results
 
 TOLERANCE = 1e-4  # sums of float32 in another order; far below what an operator sees
 
 
 def one_entry_per_window(subject: Subject) -> None:
-    """A batch of any size gets one entry per window, each an Advice or None."""
+    """A batch of any size gets one entry per window, each an Advice, an Abstention or None."""
     windows = subject.windows()
     for size in {1, len(windows)}:
         answers = subject.answers(windows.select(range(size)))
         expect(isinstance(answers, Sequence), f"recommend returns {type(answers).__name__}; return a list")
         expect(len(answers) == size, f"recommend returns {len(answers)} entries for {size} windows")
-        wrong = [type(a).__name__ for a in answers if not (a is None or isinstance(a, Advice))]
-        expect(not wrong, f"recommend returns {(wrong or ['?'])[0]}; return Advice or None for each window")
+        wrong = [type(a).__name__ for a in answers if not (a is None or isinstance(a, Advice | Abstention))]
+        expect(not wrong, f"recommend returns {(wrong or ['?'])[0]}; return Advice, Abstention or None for each window")
 
 
 def advice_keeps_its_declaration(subject: Subject) -> None:
@@ -83,7 +83,7 @@ def recommendations_survive_the_wire(subject: Subject) -> None:
     """Recommendations made of the answers are the same after encoding and decoding."""
     outputs, batch = subject.fresh().outputs(), subject.windows()
     made = [
-        None if a is None else _recommendation(subject.name, batch, i, check_advice(a, outputs), subject)
+        _recommendation(subject.name, batch, i, check_advice(a, outputs), subject) if isinstance(a, Advice) else None
         for i, a in enumerate(subject.answers(batch))
     ]
     expect(decode_results(encode_results(made)) == made, "a recommendation differs after its way over the wire")
@@ -94,11 +94,11 @@ def close_can_follow_load(subject: Subject) -> None:
     subject.loaded().close()
 
 
-def _keeps_declaration(subject: Subject, answers: Sequence[Advice | None], what: str) -> None:
+def _keeps_declaration(subject: Subject, answers: Sequence[Advice | Abstention | None], what: str) -> None:
     outputs = subject.fresh().outputs()
     for i, advice in enumerate(answers):
         try:
-            if advice is not None:
+            if isinstance(advice, Advice):
                 check_advice(advice, outputs)
         except RefusedError as e:
             raise BrokenError(f"{what} {i}: {e}") from e
@@ -127,10 +127,10 @@ def _recommendation(task: str, batch: WindowBatch, i: int, advice: Advice, subje
     )
 
 
-def _same(one: Sequence[Advice | None], two: Sequence[Advice | None], when: str) -> None:
+def _same(one: Sequence[Advice | Abstention | None], two: Sequence[Advice | Abstention | None], when: str) -> None:
     for i, (a, b) in enumerate(zip(one, two, strict=True)):
-        expect((a is None) == (b is None), f"window {i} gets {_word(a)}, but {_word(b)} {when}")
-        if a is None or b is None:
+        expect(type(a) is type(b), f"window {i} gets {_word(a)}, but {_word(b)} {when}")
+        if not isinstance(a, Advice) or not isinstance(b, Advice):
             continue
         expect(math.isclose(a.confidence, b.confidence, abs_tol=TOLERANCE), f"window {i}: confidence differs {when}")
         for name, value in a.value.items():
@@ -149,5 +149,5 @@ def _close(a: object, b: object) -> bool:
     return a == b
 
 
-def _word(advice: Advice | None) -> str:
-    return "None" if advice is None else "an Advice"
+def _word(advice: Advice | Abstention | None) -> str:
+    return "None" if advice is None else f"an {type(advice).__name__}"

@@ -9,7 +9,7 @@ from typing import Any
 from lineside_plugins import registry
 from lineside_plugins.contract import TaskPlugin
 from lineside_plugins.synthetic import synthetic_batch
-from lineside_plugins.types import Advice, ModelData, WindowBatch
+from lineside_plugins.types import Abstention, Advice, ModelData, WindowBatch
 
 WINDOWS = 5
 
@@ -67,7 +67,7 @@ class Subject:
             return self.batch.select(range(len(self.batch)))
         return synthetic_batch(self.fresh().inputs(), WINDOWS, seed=7)
 
-    def answers(self, batch: WindowBatch) -> Sequence[Advice | None]:
+    def answers(self, batch: WindowBatch) -> Sequence[Advice | Abstention | None]:
         """What a newly loaded task says about ``batch``."""
         task = self.loaded()
         try:

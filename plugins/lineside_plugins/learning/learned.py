@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
-from lineside_plugins.contract import ConfigT, Recording, TrainableTask, TrainedModel
-from lineside_plugins.types import Advice, ContractError, ModelData, WindowBatch
+from lineside_plugins.contract import ConfigT, Recording, TaskPlugin, TrainableTask, TrainedModel
+from lineside_plugins.types import Abstention, Advice, ContractError, ModelData, WindowBatch
 
 
 class Advisor(Protocol):
     """A loaded model with its decision rule. Stateless between batches."""
 
-    def advise(self, batch: WindowBatch) -> Sequence[Advice | None]:
+    def advise(self, batch: WindowBatch) -> Sequence[Advice | Abstention | None]:
         """One entry per window, in the batch's order; None = nothing to say."""
 
 
-class LearnedTask(TrainableTask[ConfigT]):
-    """A task of which only ``inputs`` and ``outputs`` are left to write; its folder has the task's name.
+class LearnedAdvice(TaskPlugin[ConfigT]):
+    """A task with a model: only ``inputs`` and ``outputs`` are left to write; its folder has the task's name.
 
-    ``advisor.py`` has a class ``Advisor`` with ``from_model(model, device, config)``, ``training.py`` has functions
-    ``fit`` and ``evaluate``. They may import torch and scikit-learn, so they are imported by the call that needs them.
+    ``advisor.py`` has a class ``Advisor`` with ``from_model(model, device, config)``. It may import torch, so it is
+    imported by the call that needs it.
     """
 
     _advisor: Advisor | None = None
@@ -37,7 +37,7 @@ class LearnedTask(TrainableTask[ConfigT]):
             raise ContractError(f"task '{name}' has no model; run: lineside train {name}")
         self._advisor = self._beside("advisor").Advisor.from_model(model, device, self.config)
 
-    def recommend(self, batch: WindowBatch) -> Sequence[Advice | None]:
+    def recommend(self, batch: WindowBatch) -> Sequence[Advice | Abstention | None]:
         """What the advisor says.
 
         Raises:
@@ -51,6 +51,21 @@ class LearnedTask(TrainableTask[ConfigT]):
         """Forget the model."""
         self._advisor = None
 
+    @classmethod
+    def _folder(cls) -> str:
+        return cls.__module__.rpartition(".")[0]
+
+    @classmethod
+    def _beside(cls, module: str) -> Any:
+        return import_module(f"{cls._folder()}.{module}")
+
+
+class LearnedTask(LearnedAdvice[ConfigT], TrainableTask[ConfigT]):
+    """The same, trained by one command: ``training.py`` has functions ``fit`` and ``evaluate``.
+
+    They may import torch and scikit-learn.
+    """
+
     def fit(
         self, train: Sequence[Recording], validation: Sequence[Recording], *, seed: int, device: str
     ) -> TrainedModel:
@@ -62,11 +77,3 @@ class LearnedTask(TrainableTask[ConfigT]):
         """Metrics on plants nobody has seen; see the folder's ``training.py``."""
         found: Mapping[str, object] = self._beside("training").evaluate(model, test, device=device)
         return found
-
-    @classmethod
-    def _folder(cls) -> str:
-        return cls.__module__.rpartition(".")[0]
-
-    @classmethod
-    def _beside(cls, module: str) -> Any:
-        return import_module(f"{cls._folder()}.{module}")

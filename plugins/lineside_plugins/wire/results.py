@@ -33,10 +33,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the runtime withheld what a task said about the window at ``index`` of the batch."""
+    """Why there is no recommendation for the window at ``index`` of the batch: the runtime withheld what the task said.
+
+    ``abstained``: the task itself did not want to say anything about a window unlike what it learned from.
+    """
 
     index: int
     why: str
+    abstained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ def encode_result(result: BatchResult) -> bytes:
     row = {
         "status": result.status.value,
         "recommendations": _table(result.recommendations),
-        "refused": [[r.index, r.why] for r in result.refused],
+        "refused": [[r.index, r.why, r.abstained] for r in result.refused],
         "error": result.error,
         "meta": dict(result.meta),
     }
@@ -77,7 +81,7 @@ def decode_result(data: bytes) -> BatchResult:
         return BatchResult(
             status=Status(row["status"]),
             recommendations=_recommendations(row["recommendations"]),
-            refused=tuple(Refusal(int(i), str(why)) for i, why in row["refused"]),
+            refused=tuple(Refusal(int(i), str(why), bool(own)) for i, why, own in row["refused"]),
             error=str(row["error"]),
             meta=dict(row["meta"]),
         )

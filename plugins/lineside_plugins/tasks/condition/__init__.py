@@ -1,0 +1,1 @@
+"""The condition task: does a labelled event follow, by what a plant's own recordings taught."""

@@ -1,0 +1,110 @@
+"""From recorded tags to a version of a model, command by command, and each command's answer to bad input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lineside_trials import record
+from lineside_workers.__main__ import main
+from lineside_workers.condition import pretraining
+from lineside_workers.store import ModelStore
+from lineside_workers.versions import Versions
+
+pytestmark = pytest.mark.xdist_group("story")
+Said = Callable[[], str]
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Said:
+    return lambda: capsys.readouterr().err
+
+
+def test_the_recording_passes_its_quality_report(recording: Path, labels: Path) -> None:
+    """RefPlant's tags have their units, no gaps and no leaks: exit code 0."""
+    assert (
+        main(["data", "report", str(recording), "--labels", str(labels), "--out", str(labels.parent / "q.html")]) == 0
+    )
+
+
+def test_a_candidate_comes_out_and_beats_the_naive_rule(recording: Path, labels: Path, encoder: Path) -> None:
+    """Fine-tuning saves a signed candidate; trees and the naive rule are in its table, and what ships has won."""
+    models = labels.parent / "models"
+    args = ["finetune", str(recording), "--encoder", str(encoder), "--labels", str(labels), "--models", str(models)]
+    assert main(args) == 0
+    versions = Versions(ModelStore(models), "condition")
+    (name,) = versions.names()
+    model = ModelStore(models).load(versions.folder(name))
+    losses = model.metrics["losses"]
+    assert {"naive", "trees", "network_pretrained"} <= set(losses)
+    assert losses[model.metrics["winner"]] == min(losses.values()) < losses["naive"]
+    assert model.metrics["units"] == json.loads((encoder / "encoder.json").read_text())["split"]
+    assert versions.rollout().stage_of(name) == "candidate"
+
+
+def test_an_interrupted_pretraining_goes_on_as_if_it_had_not_been(recording: Path, tmp_path: Path) -> None:
+    """Stopped after two epochs and started again, it ends with the same weights."""
+
+    from lineside_plugins.tasks.condition.config import ConditionConfig
+    from lineside_workers.condition import splitting, windows
+    from lineside_workers.recorded import reading
+
+    data = windows.rows(reading.read(recording), ConditionConfig())
+    split = splitting.propose(dict.fromkeys(set(data.unit.tolist()), 1), 0)
+
+    def run(out: str, say: Callable[[str], None] = lambda _: None) -> pretraining.Pretrained:
+        recipe = pretraining.Recipe(epochs=4)
+        return pretraining.pretrain(
+            data, ConditionConfig(), split, recipe, tmp_path / out, seed=0, device="cpu", say=say
+        )
+
+    def stop(text: str) -> None:
+        if text.startswith("epoch 2"):
+            raise KeyboardInterrupt
+
+    told: list[str] = []
+    whole = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("parts", stop)
+    parts = run("parts", told.append)
+    assert told[0] == "going on after epoch 2"
+    assert parts.losses == whole.losses
+    for one, other in zip(whole.encoder.state_dict().values(), parts.encoder.state_dict().values(), strict=True):
+        assert np.array_equal(one.numpy(), other.numpy())
+    assert (tmp_path / "parts" / "curves.csv").read_text().count("\n") == 5
+
+
+def test_every_bad_input_is_one_sentence_with_the_next_step(
+    recording: Path, labels: Path, encoder: Path, tmp_path: Path, said: Said
+) -> None:
+    """Wrong units, empty labels, a leaked split and a missing encoder end with code 2 and what to do."""
+    rec, enc = str(recording), str(encoder)
+    assert main(["pretrain", rec, "--tags", "VibRms [in/s]", "--out", str(tmp_path / "e")]) == 2
+    assert "recorded in 'mm/s', the model expects 'in/s'" in said()
+    empty = tmp_path / "empty.csv"
+    empty.write_text("equipment_id,start,end,label\n")
+    tune = ["finetune", rec, "--models", str(tmp_path / "m"), "--encoder"]
+    assert main([*tune, enc, "--labels", str(empty)]) == 2
+    assert "is empty; make some: lineside label" in said()
+    used = json.loads((encoder / "encoder.json").read_text())["split"]
+    leaked = tmp_path / "split.json"
+    leaked.write_text(json.dumps({**used, "test": used["train"][:1], "train": used["test"]}))
+    assert main([*tune, enc, "--labels", str(labels), "--split", str(leaked)]) == 2
+    assert "the encoder was pretrained with it" in said()
+    assert main([*tune, str(tmp_path), "--labels", str(labels)]) == 2
+    assert "make one: lineside pretrain" in said()
+    assert main(["label", rec, "--kind", "strike", "--out", str(tmp_path / "l.csv")]) == 2
+    assert "no event of kind strike" in said()
+
+
+def test_recording_names_what_it_cannot_do(tmp_path: Path, said: Said) -> None:
+    """A drift of a tag that is not there, or a folder that holds a recording, ends with code 2."""
+    assert record.main(["--drift", "A1:Colour:2", "--out", str(tmp_path)]) == 2
+    assert "A1.Colour" in said()
+    (tmp_path / "day=2026-01-05").mkdir()
+    assert record.main(["--hours", "6", "--out", str(tmp_path)]) == 2
+    assert "--append" in said()

@@ -1,0 +1,74 @@
+"""``lineside data report`` and ``lineside label``: look at what was recorded, and say what happened."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lineside_workers.commands.parsing import Commands, add_recording, command, say
+
+FOUND_ERRORS = 1
+
+
+def add(commands: Commands) -> None:
+    """Add both commands."""
+    data = command(commands, "data", "look at recordings", _report, ["lineside data report var/recorded"])
+    below = data.add_subparsers(required=True, metavar="report")
+    report = command(
+        below, "report", "gaps, frozen and drifting sensors, units, outliers, label balance, leakage, as HTML", _report,
+        ["lineside data report var/recorded",
+         "lineside data report var/recorded --labels var/labels.csv --split split.json --out var/quality.html"],
+        prog="lineside data report",
+    )  # fmt: skip
+    add_recording(report)
+    report.add_argument("--labels", type=Path, help="labels as 'lineside label' writes them")
+    report.add_argument("--split", type=Path, help="JSON with lists train, validation and test of units")
+    report.add_argument("--out", type=Path, help="page to write [<recording>/quality.html]")
+    label = command(
+        commands, "label", "labels from events, operators' answers or a CSV, joined by machine and time", _label,
+        ["lineside label var/recorded --out var/labels.csv",
+         "lineside label var/recorded --kind failure,trip --horizon-h 12 --delay-h 2 --out var/labels.csv",
+         "lineside label var/recorded --from answers --task condition --out var/answers.csv",
+         "lineside label var/recorded --from inspection.csv --out var/labels.csv"],
+    )  # fmt: skip
+    add_recording(label)
+    label.add_argument("--out", type=Path, required=True, help="CSV: equipment_id,start,end,label,known_at,source")
+    label.add_argument("--from", dest="source", default="events", help="events, answers, or a CSV file [events]")
+    label.add_argument("--kind", default="failure", help="kinds of events that are to be foreseen [failure]")
+    label.add_argument("--horizon-h", type=float, default=24.0, help="how far ahead they are to be foreseen, h [24]")
+    label.add_argument("--delay-h", type=float, default=0.0, help="how long after it happened it becomes known, h [0]")
+    label.add_argument("--task", default="", help="only answers to this task's recommendations")
+
+
+def _report(args: argparse.Namespace) -> int:
+    from lineside_workers.condition import splitting  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.recorded import labels, quality, reading  # noqa: PLC0415
+    from lineside_workers.reports import quality as page  # noqa: PLC0415
+
+    found = reading.read(args.recording, say)
+    rows = labels.read(args.labels) if args.labels else []
+    split = splitting.read(args.split) if args.split else None
+    facts, findings = quality.inspect(found, quality.expected_units(), rows, split)
+    for f in findings:
+        say(f"{f.severity.value}: {f.where}: {f.what}; {f.next_step}")
+    errors = sum(f.severity is quality.Severity.ERROR for f in findings)
+    out = page.write(args.out or args.recording / "quality.html", found, facts, findings, rows)
+    say(f"{errors} errors, {len(findings) - errors} warnings; {out}")
+    return FOUND_ERRORS if errors else 0
+
+
+def _label(args: argparse.Namespace) -> None:
+    from lineside_workers.recorded import labels, reading  # noqa: PLC0415 - each command imports what it needs
+
+    found = reading.read(args.recording, say)
+    if args.source == "events":
+        kinds = tuple(k.strip() for k in args.kind.split(",") if k.strip())
+        rows = labels.from_events(found, labels.Question(kinds, args.horizon_h, args.delay_h))
+    elif args.source == "answers":
+        rows = labels.from_answers(found, args.delay_h, args.task)
+    else:
+        rows = labels.of_machines(labels.read(Path(args.source)), found)
+    labels.write(args.out, rows)
+    positive = sum(r.label == 1 for r in rows)
+    machines = len({r.equipment_id for r in rows})
+    say(f"{args.out}: {len(rows)} stretches of {machines} machines, {positive} of them before an event")

@@ -1,0 +1,1 @@
+"""What gateways have recorded: read from Parquet, looked over, joined with labels."""
