@@ -354,6 +354,19 @@ def test_equipment_that_comes_up_later_is_bound_then() -> None:
     assert made.decide(advice(), SOON).reason is Refusal.DUPLICATE
 
 
+def test_a_silent_plc_is_not_written_to() -> None:
+    """While the heartbeat of the equipment stands still each write to it is refused, and the reason names the cause."""
+    why = {"A1": "the PLC is silent: A1.Heartbeat has stood still for over 12 s"}
+    judge = Guard([policy(REJECT)], silent=lambda equipment_id: why.get(equipment_id, ""))
+    for to in REJECT_TARGETS:
+        judge.allow(to)
+    refused = judge.decide(advice(), SOON).refused
+    assert refused is not None
+    assert (refused.code, refused.text) == (Refusal.SILENT, why["A1"])
+    why.clear()
+    assert judge.decide(advice(), SOON).allowed
+
+
 def test_binding_a_task_twice_is_an_error() -> None:
     """Two policies for one task would leave it open which holds; the guard refuses to start."""
     with pytest.raises(ValueError, match="task 't' has two policies"):

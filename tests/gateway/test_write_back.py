@@ -118,6 +118,7 @@ class Bench:
     steps: list[StepReport] = field(default_factory=list)
     stepped: asyncio.Event = field(default_factory=asyncio.Event)
     settled: list[str] = field(default_factory=list)
+    silence: str = ""
 
     def __post_init__(self) -> None:
         self.write_back = WriteBack(
@@ -125,6 +126,7 @@ class Bench:
             clock=lambda: self.now,
             on_step=self.note,
             settle=lambda decision: self.settled.append(decision.key),
+            silent=lambda _equipment: self.silence,
         )
 
     def note(self, report: StepReport) -> None:
@@ -287,6 +289,25 @@ async def test_late_decision_writes_nothing(bench: Bench) -> None:
     assert bench.writer.log == []
     assert bench.told("late") == ["refused: late"]
     assert bench.settled == ["late"]
+
+
+async def test_a_write_waits_for_a_plc_that_fell_silent(bench: Bench) -> None:
+    """An allowed write is held while the PLC is silent, goes out once it beats, else is refused at its deadline."""
+    bench.silence = "the PLC is silent"
+    held = asyncio.create_task(bench.write_back.execute(reject("w1", "S-61")))
+    await asyncio.sleep(0.3)
+    assert (bench.told("w1"), bench.plc.taken) == ([], [])
+    bench.silence = ""
+    await held
+    await bench.until("w1", Step.ACTED_ON)
+    assert bench.plc.taken == ["S-61"]
+    bench.silence = "the PLC is silent"
+    held = asyncio.create_task(bench.write_back.execute(reject("w2", "S-62")))
+    await asyncio.sleep(0.1)
+    bench.now += timedelta(hours=1)
+    await held
+    assert bench.told("w2") == ["refused: silent"]
+    assert bench.plc.taken == ["S-61"]
 
 
 async def test_deadline_between_two_writes_leaves_the_flag_down(bench: Bench) -> None:

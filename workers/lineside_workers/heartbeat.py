@@ -14,12 +14,12 @@ from lineside_plugins import meeting
 
 logger = logging.getLogger(__name__)
 
-PERIOD_S = 2.0
-TTL_S = 10  # five beats: a worker is gone when this has passed
+PERIOD_S = 1.0
+TTL_S = 6  # six beats: a worker is gone when this has passed, within two heartbeats of a PLC (12 s)
 
 
 class Heartbeat:
-    """Writes ``describe()`` every two seconds from a thread of its own, so that a batch does not hold it up."""
+    """Writes ``describe()`` every second from a thread of its own, so that a batch does not hold it up."""
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ def add(
 
 
 def remove(name: Annotated[str, typer.Argument(help="User name.")], config: _Config = _DEFAULT) -> None:
-    """Remove a user. Sessions he has open last until he disconnects.
+    """Remove a user. A running gateway refuses him at once and ends his sessions within a second.
 
     Example: lineside users remove anna
     """

@@ -57,7 +57,7 @@ class Guard:
     Two policies for one task are a ValueError.
 
     ``current(equipment_id, tag)`` gives the value a tag holds, None where not known; ``orders()`` the job orders the
-    MES lists now.
+    MES lists now; ``silent(equipment_id)`` says why its PLC is not to be relied on, "" where it is.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Guard:
         *,
         current: Callable[[str, str], Scalar] = lambda _equipment, _tag: None,
         orders: Callable[[], Mapping[str, JobOrderNow]] = dict,
+        silent: Callable[[str], str] = lambda _equipment: "",
         demoted: bool = False,
     ) -> None:
         self._policies: dict[str, Policy] = {}
@@ -76,6 +77,7 @@ class Guard:
         self._targets: dict[tuple[str, str], Target] = {}
         self._current = current
         self._orders = orders
+        self._silent = silent
         self._demoted = demoted
         self._memory = _Memory()
         self.counts: Counter[str] = Counter()
@@ -200,6 +202,9 @@ class Guard:
         return None
 
     def _tag(self, write: TagWrite) -> Refused | None:
+        silent = self._silent(write.equipment_id)
+        if silent:
+            return Refused(Refusal.SILENT, silent)
         target = self._targets.get((write.equipment_id, write.tag))
         if target is None:
             return Refused(Refusal.TARGET, f"{write.equipment_id}.{write.tag} is not on the list of writable tags")
@@ -220,9 +225,8 @@ class Guard:
             if until is not None and now <= until:
                 return Refused(Refusal.STANDING, "the same request was made and is not answered yet")
             rate = policy.write[i].rate_per_min
-            recent = self._memory.recent.get((rec.task, rec.equipment_id, i), ())
-            newest = islice(reversed(recent), _rate_count(rate))
-            if sum(abs(now - at) < _rate_window(rate) for at in newest) >= _rate_count(rate):
+            recent = self._memory.recent.get((rec.task, rec.equipment_id, i), deque())
+            if _all_within(recent, _rate_count(rate), now, _rate_window(rate)):
                 return Refused(Refusal.RATE, f"more than {rate:g} per minute for {rec.equipment_id}")
         return None
 
@@ -282,6 +286,13 @@ def last_moment(rec: Recommendation, policy: Policy) -> datetime | None:
     if rec.window_end.tzinfo is None or rec.valid_until.tzinfo is None:
         return None
     return min(rec.window_end + timedelta(seconds=policy.deadline_s), rec.valid_until)
+
+
+def _all_within(recent: deque[datetime], count: int, now: datetime, window: timedelta) -> bool:
+    """Whether the ``count`` newest of ``recent`` all lie within ``window`` of ``now``; the oldest tells most."""
+    if len(recent) < count or abs(now - recent[-count]) >= window:
+        return False
+    return all(abs(now - at) < window for at in islice(reversed(recent), count))
 
 
 def _rate_window(per_min: float) -> timedelta:

@@ -18,6 +18,7 @@ class Refusal(StrEnum):
     DEMOTED = "demoted"  # the plant-wide switch is on
     DUPLICATE = "duplicate"  # this key has had its effect
     PLAN = "plan"  # the rule asks for an output the recommendation does not have
+    SILENT = "silent"  # the PLC that would be written to does not live, by its heartbeat
     TARGET = "target"  # not on the allow-list
     DATA_TYPE = "data_type"
     RANGE = "range"

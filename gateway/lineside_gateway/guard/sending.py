@@ -30,11 +30,15 @@ Evidence = Callable[[], Awaitable[bool | None]]
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """``clock()`` is the plant's event time; ``held()`` says why nothing may be written at present, "" where it may."""
+    """``clock()`` is the plant's event time; ``held()`` says why nothing may be written at present, "" where it may.
+
+    ``silent(equipment_id)`` says why its PLC is not to be relied on: a tag of it is not written until it is again.
+    """
 
     writer: PlantWriter
     clock: Callable[[], datetime]
     held: Callable[[], str] = lambda: ""
+    silent: Callable[[str], str] = lambda _equipment: ""
 
     async def send(
         self, write: Write, write_by: datetime | None, acted: Evidence, *, doubt: bool = False
@@ -43,7 +47,7 @@ class Sender:
         pause, until = RETRY_FIRST_S, time.monotonic() + self._patience_s(write_by)
         outcome = WriteOutcome("BadNoCommunication", fate=Fate.UNKNOWN if doubt else Fate.PASSING)
         while True:
-            stopped = self._stopped(write_by)
+            stopped = self._stopped(write, write_by)
             if stopped is not None:
                 return stopped
             if outcome.fate is Fate.UNKNOWN:
@@ -51,23 +55,29 @@ class Sender:
                 if isinstance(found, WriteOutcome):
                     return found
                 outcome = WriteOutcome(outcome.status, detail=outcome.detail, fate=found)
-                stopped = self._stopped(write_by)  # looking took its time
+                stopped = self._stopped(write, write_by)  # looking took its time
                 if stopped is not None:
                     return stopped
-            if outcome.fate is Fate.PASSING:
+            silence = self._silence(write)
+            if outcome.fate is Fate.PASSING and not silence:
                 outcome = await self._once(write)
             if outcome.fate in {Fate.TAKEN, Fate.REFUSED} or time.monotonic() >= until:
-                return outcome
+                return Refused(Refusal.SILENT, silence) if silence else outcome
             await asyncio.sleep(pause)
             pause = min(2 * pause, RETRY_MOST_S)
 
-    def _stopped(self, write_by: datetime | None) -> Refused | None:
+    def _silence(self, write: Write) -> str:
+        return self.silent(write.equipment_id) if isinstance(write, TagWrite) else ""
+
+    def _stopped(self, write: Write, write_by: datetime | None) -> Refused | None:
         now, held = self.clock(), self.held()
         if held:
             return Refused(Refusal.DEMOTED, held)
         if write_by is None or now <= write_by:
             return None
-        late_s = (now - write_by).total_seconds()
+        late_s, silence = (now - write_by).total_seconds(), self._silence(write)
+        if silence:
+            return Refused(Refusal.SILENT, f"{silence}; its deadline {write_by.isoformat()} has passed")
         return Refused(Refusal.LATE, f"{late_s:.1f} s after its deadline {write_by.isoformat()}")
 
     def _patience_s(self, write_by: datetime | None) -> float:

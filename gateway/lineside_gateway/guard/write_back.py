@@ -43,7 +43,8 @@ class WriteBack:
     """Executes decisions. One lane per task and equipment, so that the writes of two decisions never mix.
 
     ``clock()`` is the plant's event time. ``settle`` tells the guard that a request is answered or given up.
-    ``on_step`` hears every step in order; it must not block. ``held()`` says why nothing may be written at present.
+    ``on_step`` hears every step in order; it must not block. ``held()`` says why nothing may be written at present,
+    ``silent(equipment_id)`` why its PLC is not to be relied on.
     ``journal`` has each decision before its first write goes out.
     """
 
@@ -58,9 +59,10 @@ class WriteBack:
         handshake_s: float = HANDSHAKE_S,
         journal: Journal | None = None,
         held: Callable[[], str] = lambda: "",
+        silent: Callable[[str], str] = lambda _equipment: "",
     ) -> None:
         self._writer = writer
-        self._sender = Sender(writer, clock, held)
+        self._sender = Sender(writer, clock, held, silent)
         self._journal: Journal = journal or NoJournal()
         self._on_step = on_step
         self._settle = settle

@@ -111,6 +111,16 @@ class HostedInternals(InternalServer):
         await super().stop()
         self._aside.shutdown(wait=False, cancel_futures=True)
 
+    async def end_unwelcome(self) -> None:
+        """End the sessions, subscriptions and connections of users who were taken out of the users file."""
+        for session in tuple(self._external_sessions.values()):
+            if not isinstance(session, HostedSession) or not session.is_activated():
+                continue
+            if self.logins.present(session.user) is None:
+                await session.close_session(True)
+                if session.owner is not None:
+                    session.owner.cut(f"user {session.user.name!r} was taken out")
+
     @property
     def session_count(self) -> int:
         """Sessions of clients, activated or not."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,21 @@ class Logins(UserManager):
                 return self._by_certificate(session, token, params.UserTokenSignature)
         raise ServiceError(StatusCodes.BadIdentityTokenRejected)
 
+    def present(self, user: User) -> User | None:
+        """``user`` with the role he has by now; None where he, or what he came in with, is no longer in the users file.
+
+        A file that cannot be read changes nothing for who is in already.
+        """
+        if not isinstance(user, HostedUser) or not user.proof or self.users is None:
+            return user
+        try:
+            entry = self.users.users().get(user.name or "")
+        except (OSError, UsersError):
+            return user
+        if entry is None or user.proof not in {entry.password, entry.certificate}:
+            return None
+        return user if entry.role is user.granted else replace(user, granted=entry.role)
+
     def close(self) -> None:
         """End the hashing thread."""
         self._hashing.shutdown(wait=False, cancel_futures=True)
@@ -102,7 +118,7 @@ class Logins(UserManager):
             self._waiting -= 1
         if entry is not None:
             self._lockout.succeeded(name, address)
-            return HostedUser(name=entry.name, granted=entry.role)
+            return HostedUser(name=entry.name, granted=entry.role, proof=entry.password)
         if self._lockout.failed(name, address):
             logger.warning("login_locked user=%r address=%s", name[:64], address)
         else:
@@ -133,4 +149,4 @@ class Logins(UserManager):
             entry = None
         if entry is None:
             raise ServiceError(StatusCodes.BadUserAccessDenied)
-        return HostedUser(name=entry.name, granted=entry.role)
+        return HostedUser(name=entry.name, granted=entry.role, proof=entry.certificate)

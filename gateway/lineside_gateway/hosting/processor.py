@@ -130,8 +130,7 @@ class HostedProcessor(UaProcessor):
 
     def _cut_where_unread(self) -> None:
         if self._transport.get_write_buffer_size() > self._bounds.unsent_bytes:
-            logger.warning("client_cut peer=%s cause=it does not read its answers", self.peer)
-            self._transport.abort()
+            self.cut("it does not read its answers")
 
     # ---- sessions and services
 
@@ -152,6 +151,10 @@ class HostedProcessor(UaProcessor):
             raise ServiceError(StatusCodes.BadSessionIdInvalid)
         if not session.is_activated():
             raise ServiceError(StatusCodes.BadSessionNotActivated)
+        user = self.iserver.logins.present(session.user)
+        if user is None:  # taken out of the users file since he came in
+            raise ServiceError(StatusCodes.BadUserAccessDenied)
+        session.user = user
         if service in _NODE_MANAGEMENT:
             raise ServiceError(StatusCodes.BadUserAccessDenied)
         if service not in _SERVICES:
@@ -224,7 +227,7 @@ class HostedProcessor(UaProcessor):
         user = await self.iserver.identify(session, params, self._security, self.peer)
         if session.closed:
             raise ServiceError(StatusCodes.BadSessionIdInvalid)
-        if session.owner is not self and session.is_activated() and session.user != user:
+        if session.owner is not self and session.is_activated() and session.user.name != user.name:
             raise ServiceError(StatusCodes.BadIdentityChangeNotSupported)
         if session.owner is not self:
             self._take_over(session)
@@ -241,6 +244,11 @@ class HostedProcessor(UaProcessor):
             if subscription.session_id == session.session_id:
                 subscription.pub_result_callback = self.forward_publish_response
                 subscription.pub_request_callback = self.get_publish_request  # type: ignore[assignment]  # ids are ints
+
+    def cut(self, cause: str) -> None:
+        """End the connection now."""
+        logger.warning("client_cut peer=%s cause=%s", self.peer, cause)
+        self._transport.abort()
 
     async def close(self) -> None:
         """End with the connection, and with it the session unless another connection has taken it over."""

@@ -40,6 +40,8 @@ class HostedUser(User):
 
     role: UserRole = UserRole.User  # asyncua's own roles decide nothing here, and none of ours is its Admin
     granted: Role = Role.VIEWER
+    proof: str = ""
+    """What he came in with, as the users file keeps it; when that is gone he is out."""
 
 
 _current: ContextVar[HostedUser | None] = ContextVar("hosted_user", default=None)

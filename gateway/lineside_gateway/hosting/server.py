@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import math
 from dataclasses import dataclass, field
@@ -18,6 +20,9 @@ from lineside_gateway.hosting.protocol import HostedBinaryServer
 from lineside_gateway.hosting.roles import HostedUser, Rights
 from lineside_gateway.hosting.trust import ClientTrust, TrustedPolicy
 from lineside_gateway.opcua.security import Pki
+
+USERS_LOOK_S = 0.5
+"""How often sessions are held against the users file; a request is, each time."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +64,7 @@ class HostingServer(Server):
     def __init__(self, access: Access, logins: Logins, rights: Rights) -> None:
         super().__init__(iserver=HostedInternals(logins, rights, access.limits))
         self._access = access
+        self._doorman: asyncio.Task[None] | None = None
         bytes_ = access.limits.message_bytes
         self.limits = TransportLimits(LARGEST_FRAME, LARGEST_FRAME, math.ceil(bytes_ / LARGEST_FRAME) + 1, bytes_)
 
@@ -98,9 +104,20 @@ class HostingServer(Server):
             await self.iserver.stop()
             raise
         self.bserver = server
+        self._doorman = asyncio.create_task(self._look_at_users(), name="users of the hosted server")
+
+    async def _look_at_users(self) -> None:
+        while True:
+            await asyncio.sleep(USERS_LOOK_S)
+            await self.iserver.end_unwelcome()
 
     async def stop(self) -> None:
         """Close all connections and stop."""
+        if self._doorman is not None:
+            self._doorman.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._doorman
+            self._doorman = None
         await super().stop()
         self.iserver.logins.close()
 

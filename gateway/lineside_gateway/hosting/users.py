@@ -42,7 +42,7 @@ class UsersFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._users: dict[str, UserEntry] = {}
 
     def users(self) -> Mapping[str, UserEntry]:
@@ -56,7 +56,7 @@ class UsersFile:
         except FileNotFoundError:
             self._stamp, self._users = None, {}
             return self._users
-        stamp = (found.st_mtime_ns, found.st_size)
+        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
         if stamp != self._stamp:
             self._users, self._stamp = _parse(self.path), stamp
         return self._users

@@ -12,11 +12,10 @@ from lineside_gateway.dispatch import CeleryDispatcher, WorkerInfo
 from lineside_gateway.errors import LinesideError
 from lineside_gateway.guard.guard import Guard
 from lineside_gateway.guard.journal import Remembered
-from lineside_gateway.guard.refusal import Refusal
 from lineside_gateway.guard.steps import StepReport
 from lineside_gateway.guard.write_back import WriteBack
 from lineside_gateway.ingest import TagTable, Windower
-from lineside_gateway.ledger import Effect, Ledger, Outcome
+from lineside_gateway.ledger import Ledger
 from lineside_gateway.opcua.client import ServerLink
 from lineside_gateway.opcua.delivery import Equipment
 from lineside_gateway.opcua.plan import plan_servers, watched_tags
@@ -34,18 +33,17 @@ from lineside_gateway.runtime.pipeline import Parts, Pipeline, moment
 from lineside_gateway.runtime.plant_writer import LinkWriter
 from lineside_gateway.runtime.policies import orders_now
 from lineside_gateway.runtime.pulse import Pulse
-from lineside_gateway.runtime.status import ServerStatus, Status, TaskStatus
+from lineside_gateway.runtime.status import Rate, ServerStatus, Status, TaskStatus
 from lineside_gateway.runtime.switch_watch import SwitchWatch
 from lineside_gateway.runtime.tasks import bind_tasks
 from lineside_gateway.runtime.worker_watch import WorkerWatch
-from lineside_gateway.settings import Settings, TaskSettings
+from lineside_gateway.settings import Settings
 from lineside_plugins.types import Scalar
 
 logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_S = 0.5
 RESUME_LOOK_S = 0.05
-RATE_WINDOW_S = 5.0
 
 
 class Gateway:
@@ -75,6 +73,7 @@ class Gateway:
             (),
             current=self.feed.current,
             orders=lambda: orders_now(self.feed.job_orders),
+            silent=lambda equipment_id: self._pulse.silence(equipment_id),  # noqa: PLW0108 - made below
             demoted=settings.gateway.advisory_only,
         )
         self._operators = Operators(settings.gateway.data_dir, self.throw)
@@ -91,7 +90,7 @@ class Gateway:
         self._dispatcher: CeleryDispatcher | None = None
         self._effects: Effects | None = None
         self._switch: SwitchWatch | None = None
-        self._rate: list[tuple[float, int]] = []
+        self._rate = Rate()
         self._pulse = Pulse(settings.heartbeat, LinkWriter(self.links), self.hosted, self._beaten)
         self._binder = Binder(settings, self.found.tasks, self._windower, self.guard)
 
@@ -149,6 +148,7 @@ class Gateway:
             latest=self.feed.current,
             journal=disk.journal,
             held=lambda: "the plant-wide switch holds everything at advisory" if self.guard.demoted else "",
+            silent=self._pulse.silence,
         )
         self._effects = self._operators.effects = effects
         return Pipeline(
@@ -199,7 +199,7 @@ class Gateway:
                 self._write_back.tick(now)
             values = self.ledger.values
             await self.hosted.show(
-                Diagnostics(self._tags_per_s(), len(self.workers), values.received, values.used,
+                Diagnostics(self._rate.per_s(self.feed.received), len(self.workers), values.received, values.used,
                             values.dropped.total(), values.pending)
             )  # fmt: skip
 
@@ -218,8 +218,9 @@ class Gateway:
 
     # ---- what the feed tells
 
-    def _resolved(self, server: str, _equipment: Sequence[Equipment]) -> None:
+    def _resolved(self, server: str, equipment: Sequence[Equipment]) -> None:
         """Bind at once: windows have to be there before the samples of the server are settled."""
+        self._pulse.expect(equipment)
         try:
             self._resolutions.put_nowait((server, self._binder.bind(self.feed.equipment)))
         except LinesideError as e:  # a sink must not raise: the gateway ends, not the connection
@@ -259,43 +260,28 @@ class Gateway:
         """The plant's event time."""
         return moment(self.feed.clock.event_us(time.time_ns() // 1000))
 
-    def _task_status(self, entry: TaskSettings) -> TaskStatus:
-        ledger, pipeline = self.ledger.task(entry.task), self._pipeline
-        return TaskStatus(
-            name=entry.task,
-            mode=entry.mode.value,
-            published=ledger.outcomes[Outcome.PUBLISHED],
-            written=ledger.effects[Effect.WRITTEN],
-            read_back=ledger.effects[Effect.READ_BACK],
-            acted_on=ledger.effects[Effect.ACTED_ON],
-            late=ledger.outcomes[Outcome.EXPIRED] + ledger.withheld[Refusal.LATE.value],
-            withheld=dict(ledger.withheld),
-            latency_ms=ledger.latency_ms(),
-            last=pipeline.last.get(entry.task, "") if pipeline else "",
-            problem=self.found.problems.get(entry.task, ""),
-        )
-
-    def _tags_per_s(self) -> float:
-        now = time.monotonic()
-        self._rate.append((now, self.feed.received))
-        while now - self._rate[0][0] > RATE_WINDOW_S:
-            self._rate.pop(0)
-        (t0, n0), (t1, n1) = self._rate[0], self._rate[-1]
-        return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
-
     @property
     def status(self) -> Status:
         """The gateway at this moment."""
         rows = [link.status for link in self.links]
+        said = self._pipeline.last if self._pipeline else {}
         return Status(
             gateway_id=self.settings.gateway.id,
             endpoint=self.hosted.endpoint,
-            tags_per_s=self._tags_per_s(),
+            tags_per_s=self._rate.per_s(self.feed.received),
             batches=self._pipeline.batches if self._pipeline else 0,
             workers=tuple(f"{w.node} ({w.device})" for w in self.workers),
             broker=self._dispatcher.connected if self._dispatcher else False,
             servers=tuple(ServerStatus(r.server, r.state.value, r.tags, len(r.pending), r.error) for r in rows),
-            tasks=tuple(self._task_status(entry) for entry in self.settings.tasks),
+            tasks=tuple(
+                TaskStatus.of(
+                    entry,
+                    self.ledger.task(entry.task),
+                    said.get(entry.task, ""),
+                    self.found.problems.get(entry.task, ""),
+                )
+                for entry in self.settings.tasks
+            ),
             ledger=self.ledger.snapshot(),
             advisory_only=self.guard.demoted,
             silent=self._pulse.silent,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from lineside_plugins.wire import BatchResult, Status
 logger = logging.getLogger(__name__)
 
 GOOD_LEAST_S = 2.0  # a burst of late samples makes the plant's clock look fast for a moment
+ANSWERS_REMEMBERED = 8
 IDLE_S = 0.25  # longest pause between two looks at what is due when no server sends anything
 
 
@@ -52,6 +53,8 @@ def moment(time_us: int) -> datetime:
 class Pipeline:
     """Runs on one event loop. ``flushed`` wakes it; batches are answered in their own tasks.
 
+    What can no longer be answered in time, going by the quickest of the last answers, is dropped before it takes a
+    worker's time from what can: a line that was held up catches up with its newest windows, not with its oldest.
     A task has at most ``MAX_IN_FLIGHT`` batches with the workers; what is due beyond that goes on waiting for company.
     Of more than ``max_waiting`` windows the oldest are dropped. ``kept`` is what an earlier run left in the store: it
     joins the others once its equipment is bound and the plant's time is known, unless it expires before.
@@ -66,6 +69,7 @@ class Pipeline:
         self._wake = asyncio.Event()
         self._batchers = {n: MicroBatcher(t.settings.max_batch_size, t.settings.max_wait_s) for n, t in tasks.items()}
         self._in_flight: Counter[str] = Counter()
+        self._took_s: dict[str, deque[float]] = {n: deque(maxlen=ANSWERS_REMEMBERED) for n in tasks}
         self._kept = list(kept)
         for found in kept:
             parts.ledger.task(found.request.task).resume(found.request.id)
@@ -97,7 +101,8 @@ class Pipeline:
                 self._collect()
                 self._take_up()
                 for name, batcher in self._batchers.items():
-                    self._drop(batcher.expired(time.monotonic()), "waited for a worker beyond its deadline")
+                    too_late = batcher.expired(time.monotonic() + self._least_s(name))
+                    self._drop(too_late, "waited for a worker beyond its deadline")
                     self._drop(batcher.shed(self._tasks[name].settings.max_waiting), "too many windows were waiting")
                     for batch in batcher.due(time.monotonic(), self._free(name)):
                         self._in_flight[name] += 1
@@ -108,6 +113,10 @@ class Pipeline:
         waiting = [b for name, b in self._batchers.items() if self._free(name)]
         due = [d for b in waiting if (d := b.next_due_s()) is not None]
         return min([IDLE_S, *(d - time.monotonic() for d in due)])
+
+    def _least_s(self, task: str) -> float:
+        """What an answer takes at the least, as of late; never more than half of what there is."""
+        return min([0.5 * self._deadline_s(task), *self._took_s[task]]) if self._took_s[task] else 0.0
 
     def _free(self, task: str) -> int:
         return MAX_IN_FLIGHT - self._in_flight[task]
@@ -158,6 +167,7 @@ class Pipeline:
         wall = moment(self.parts.feed.clock.wall_us(deadline, now_us + round(1e6 * self._deadline_s(batch.task))))
         ledger.send(len(batch))
         self.batches += 1
+        sent = time.monotonic()
         result = await self.parts.dispatcher.submit(
             batch.windows, batch.task, wall, self._tasks[batch.task].settings.config
         )
@@ -165,6 +175,7 @@ class Pipeline:
             await self._unanswered(batch, result)
             return
         ledger.answer(len(batch))
+        self._took_s[batch.task].append(time.monotonic() - sent)
         if batch.task in self._unanswered_tasks:
             self._unanswered_tasks.discard(batch.task)
             logger.warning("task_answered_again task=%s", batch.task)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from lineside_gateway.guard.steps import PlantWriter
+from lineside_gateway.opcua.delivery import Equipment
 from lineside_gateway.publish import Fault, HostedServer
 from lineside_gateway.settings import HeartbeatSettings
 
@@ -49,16 +51,26 @@ class Pulse:
         self._beaten = beaten
         self._heard: dict[str, tuple[object, float]] = {}
         self._beats: dict[str, _Beat] = {}
-        self._silent: set[str] = set()
+        self._silent: dict[str, str] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
+    def expect(self, machines: Iterable[Equipment]) -> None:
+        """Listen for the heartbeat of those ``machines`` that have the tag, from now on."""
+        for machine in machines:
+            if self._settings.plant_tag in machine.tags:
+                self._heard.setdefault(machine.id, (None, time.monotonic()))
+
     def on_tag(self, equipment_id: str, tag: str, value: object) -> None:
-        """Take a value of the PLC's heartbeat; other tags are passed over."""
-        if tag != self._settings.plant_tag:
+        """Take a value of the PLC's heartbeat; other tags, and values that are no number, are passed over."""
+        if tag != self._settings.plant_tag or not isinstance(value, int | float) or not math.isfinite(value):
             return
         last = self._heard.get(equipment_id)
         if last is None or last[0] != value:
             self._heard[equipment_id] = (value, time.monotonic())
+
+    def silence(self, equipment_id: str) -> str:
+        """Why the PLC of ``equipment_id`` is not to be relied on, "" where it beats or is not asked to."""
+        return self._silent.get(equipment_id, "")
 
     @property
     def silent(self) -> tuple[str, ...]:
@@ -83,12 +95,13 @@ class Pulse:
         for equipment_id, (_, at_s) in tuple(self._heard.items()):
             still = now - at_s > limit_s
             if still and equipment_id not in self._silent:
-                cause = f"{equipment_id}.{self._settings.plant_tag} has stood still for {now - at_s:.0f} s"
+                tag = f"{equipment_id}.{self._settings.plant_tag}"
+                cause = f"the PLC is silent: {tag} has stood still for over {limit_s:g} s"
+                self._silent[equipment_id] = cause  # before anything is awaited: the guard asks for it
                 logger.error("plant_heartbeat_stopped equipment=%s", equipment_id)
                 await self._hosted.fault(None, equipment_id, cause, Fault.INPUTS)
-                self._silent.add(equipment_id)
             elif not still and equipment_id in self._silent:
-                self._silent.discard(equipment_id)
+                del self._silent[equipment_id]
                 logger.info("plant_heartbeat_back equipment=%s", equipment_id)
 
     def _beat(self, beaten: Iterable[tuple[str, str]], tag: str, now: float) -> None:

@@ -224,7 +224,8 @@ class HeartbeatSettings(Section):
     plant_tag: str | None = Field(
         default=None,
         min_length=1,
-        description="Tag of the equipment that its PLC counts up; two periods without a change turn its nodes Bad.",
+        description="Tag of the equipment that its PLC counts up; two periods without a change turn its nodes Bad, and "
+        "nothing is written to it until it beats again.",
     )
     gateway_tag: str | None = Field(
         default=None,

@@ -7,6 +7,7 @@ FROM and TO are seconds of plant time since serving began; without them a fault 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -33,7 +34,7 @@ class FaultSpec:
     options: Mapping[str, float] = field(default_factory=dict)
 
 
-class SampleFault:
+class SampleFault(ABC):
     """Acts on the samples of the tags its spec selects. One instance per ``--inject``; keeps its own random stream."""
 
     defaults: ClassVar[Mapping[str, float]] = {}
@@ -51,9 +52,9 @@ class SampleFault:
         """Whether the fault acts ``age_s`` seconds after serving began."""
         return self.spec.from_s <= age_s < self.spec.to_s
 
+    @abstractmethod
     def apply(self, sample: Sample, age_s: float) -> Sample | None:
         """The sample as the server shows it; None when it is held back or lost."""
-        raise NotImplementedError
 
     def due(self, _now_us: int) -> Iterator[Sample]:
         """Samples held back earlier that the server shows now."""
@@ -155,19 +156,19 @@ class FaultyServer(Protocol):
         """Add a hidden node."""
 
 
-class ServerFault:
+class ServerFault(ABC):
     """Acts on a whole server. ``times`` are the ages at which it must be stepped."""
 
     def __init__(self, spec: FaultSpec) -> None:
         self.spec = spec
         self.times: tuple[float, ...] = (spec.from_s, spec.to_s)
 
-    def prepare(self, plc: FaultyServer) -> None:
+    def prepare(self, plc: FaultyServer) -> None:  # noqa: B027 - few of them have something to prepare
         """Act before the server is built."""
 
+    @abstractmethod
     async def step(self, plc: FaultyServer, age_s: float) -> None:
         """Act ``age_s`` seconds after serving began."""
-        raise NotImplementedError
 
 
 class Restart(ServerFault):

@@ -18,7 +18,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -81,15 +81,16 @@ class LoggedStore(RequestStore):
 class LoggedTask(TaskLedger):
     """Notes how each request ends."""
 
-    def __init__(self, names: Mapping[int, str], ended: Lines) -> None:
+    def __init__(self, names: dict[int, str], ended: Lines) -> None:
         super().__init__()
         self._names, self._ended = names, ended
 
     def settle(self, request_id: int, outcome: Outcome, reason: str = "") -> bool:
         if not super().settle(request_id, outcome, reason):
             return False
+        name = self._names.pop(request_id)
         if outcome is not Outcome.PUBLISHED:
-            self._ended.write(self._names[request_id], outcome.value, reason.replace(" ", "_"))
+            self._ended.write(name, outcome.value, reason.replace(" ", "_"))
         return True
 
 

@@ -34,6 +34,10 @@ KILLS = int(os.environ.get("LINESIDE_FAULT_KILLS", "50"))
 VISIBILITY_S = 4
 DEADLINE_S = 30.0  # of the tiny task
 PROGRESS_WITHIN_S = 120.0
+OUTAGE_S = float(os.environ.get("LINESIDE_FAULT_OUTAGE_S", "600"))
+OUTAGE_PER_S, MAX_WAITING, IN_FLIGHT = 1000.0, 4096, 3 * 8  # windows; the last two are the gateway side's settings
+FILLED_AFTER_S = 40.0  # what waits and what expires have reached their bounds
+GROWTH_MOST_BYTES = 32 << 20  # over all of the outage: 56 bytes a window would be more
 DRAIN_WITHIN_S = 150.0
 LATE_BY_S = 0.5  # between the guard's look at the clock and the line in the plant's file
 HEAD = ("fault", "times", "closed", "written", "expired", "refused", "parked", "lost", "twice", "late", "wedged")
@@ -254,6 +258,35 @@ def test_a_clock_that_jumps_by_an_hour_writes_nothing_late(rig: Rig) -> None:
             rig.gateway.send_signal(signal.SIGUSR1)
             time.sleep(2)
         sound(rig, "clock step of an hour", 4)
+
+
+@pytest.mark.timeout(3600)
+def test_ten_minutes_without_a_broker_are_bounded_counted_and_drained(rig: Rig) -> None:
+    """A thousand windows a second and no broker: memory stays, the oldest go first, and all is accounted for."""
+    rig.per_s = OUTAGE_PER_S
+    memory: list[int] = []
+    with rig:
+        rig.progress(100)
+        assert rig.broker.pid is not None
+        assert rig.gateway is not None
+        os.kill(rig.broker.pid, signal.SIGKILL)
+        rig.broker.stop()
+        until = time.monotonic() + OUTAGE_S
+        gateway = psutil.Process(rig.gateway.pid)
+        while time.monotonic() < until:
+            time.sleep(0.5)
+            memory.append(gateway.memory_info().rss)
+        stood, returned = len(rig.lines("plant")), time.time()
+        rig.broker.start()
+        rig.progress(MAX_WAITING // 2)
+        v = sound(rig, f"no broker for {OUTAGE_S:.0f} s", 1)
+    filled = memory[round(len(memory) * min(0.5, FILLED_AFTER_S / OUTAGE_S)) :]
+    ROWS.append((f"  memory {filled[0] >> 20} to {max(filled) >> 20} MiB", len(memory), *[""] * 9))
+    assert max(filled) - filled[0] < GROWTH_MOST_BYTES
+    assert v.ends["expired"] > 0.5 * OUTAGE_S * OUTAGE_PER_S
+    closed = {name: float(at) for name, at in rig.lines("closed")}
+    old = [n for _, n, _ in rig.lines("plant")[stood:] if closed[n] < returned - 2 * MAX_WAITING / OUTAGE_PER_S]
+    assert len(old) <= IN_FLIGHT, "what waited longest is what is dropped; only what was on its way may be older"
 
 
 def test_redelivery_takes_at_most_one_and_a_half_visibility_timeouts(rig: Rig) -> None:

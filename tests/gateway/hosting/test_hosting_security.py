@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,21 @@ from asyncua.ua.uaerrors import (
     BadUserAccessDenied,
 )
 
+from lineside_gateway.hosting import Role
 from lineside_gateway.opcua.security import Pki
 from lineside_gateway.opcua.trust import Standing, accept, entries
 
+PASSWORD = "correct horse battery"  # noqa: S105 - of the users made here
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REFUSED = (ua.UaError, ConnectionError, OSError, TimeoutError, asyncio.TimeoutError)
+
+
+class Silent:
+    """Hears data changes and does nothing."""
+
+    def datachange_notification(self, *_: object) -> None:
+        pass
 
 
 async def refused(client: Client) -> str:
@@ -93,6 +103,50 @@ async def test_roles_decide_per_node_and_per_method(fortress: Any) -> None:
         "enna": [True, False, True, False, False, False],
     }
     assert fortress.calls == [("otto", ("yes", 7)), ("enna", ("yes", 7))]
+
+
+async def test_a_removed_user_is_out_at_once(fortress: Any) -> None:
+    """Who is taken out of the users file is refused at his next request, and his connection and subscription end."""
+    fortress.users.add("rex", Role.ENGINEER, password=PASSWORD)
+    setpoint = fortress.node("setpoint")
+    client = await fortress.client("rex")
+    await client.connect()
+    node = client.get_node(setpoint)
+    await node.write_value(3.0, ua.VariantType.Double)
+    subscription = await client.create_subscription(100, Silent())
+    await subscription.subscribe_data_change(node)
+    watched = fortress.server.iserver.subscription_service.subscriptions
+    number = subscription.subscription_id
+    assert number in watched
+    fortress.users.remove("rex")
+    with pytest.raises((*REFUSED, asyncio.CancelledError)):
+        await node.write_value(4.0, ua.VariantType.Double)
+    async with asyncio.timeout(20):
+        while number in watched:  # noqa: ASYNC110 - asyncua tells nobody
+            await asyncio.sleep(0.05)
+    with contextlib.suppress(*REFUSED):
+        await client.disconnect()
+    assert await refused(await fortress.client("rex")) == "BadUserAccessDenied"
+    async with await fortress.client("enna") as other:
+        assert await other.get_node(setpoint).read_value() != 4.0
+
+
+async def test_a_role_that_is_taken_away_is_gone_from_open_sessions(fortress: Any) -> None:
+    """An engineer who is made a viewer keeps his session and reads, and writes no more; a new password ends it."""
+    fortress.users.add("dora", Role.ENGINEER, password=PASSWORD)
+    client = await fortress.client("dora")
+    await client.connect()
+    node = client.get_node(fortress.node("setpoint"))
+    await node.write_value(5.0, ua.VariantType.Double)
+    fortress.users.add("dora", Role.VIEWER)
+    with pytest.raises(BadUserAccessDenied):
+        await node.write_value(6.0, ua.VariantType.Double)
+    assert await node.read_value() == 5.0
+    fortress.users.add("dora", Role.ENGINEER, password=f"{PASSWORD} staple")
+    with pytest.raises((*REFUSED, asyncio.CancelledError)):
+        await node.read_value()
+    with contextlib.suppress(*REFUSED):
+        await client.disconnect()
 
 
 async def test_arguments_are_counted_and_typed_before_the_method_runs(fortress: Any) -> None:

@@ -19,6 +19,7 @@ from lineside_gateway.audit import entries
 from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_gateway.guard.switch import PlantSwitch
 from lineside_gateway.ingest import Request
+from lineside_gateway.ledger import Effect
 from lineside_gateway.runtime import Gateway
 from lineside_gateway.settings import read_settings
 from lineside_gateway.store import RequestStore
@@ -154,6 +155,22 @@ async def test_heartbeats_tell_both_sides(plc, tmp_path: Path) -> None:
     lines = [e["event"] for e in entries(tmp_path / "audit")]
     assert (lines[0], lines[-1]) == ("started", "stopped")
     assert "switch" in lines
+
+
+async def test_nothing_is_written_to_a_plc_that_is_silent(plc, tmp_path: Path) -> None:
+    """A PLC whose heartbeat stands still is written nothing, with the cause in the audit log, until it beats again."""
+    async with line(plc, tmp_path, mode="closed_loop") as gateway:
+        ledger = gateway.ledger.task("overheat")
+        await until(lambda: ledger.outcomes.total() > 0, "a first recommendation")
+        plc.alive = False
+        await until(lambda: "M1" in gateway.status.silent, "the PLC's silence to be noticed", 20)
+        plc.temperature = 95.0
+        await until(lambda: ledger.withheld["silent"] > 0, "a recommendation to be withheld")
+        assert (plc.taken, ledger.effects[Effect.WRITTEN]) == (0, 0)
+        plc.alive = True
+        await until(lambda: plc.taken > 0, "the write once the PLC beats again")
+    refused = [e for e in entries(tmp_path / "audit", event="decision") if e["reason"] == "silent"]
+    assert "the PLC is silent: M1.PlcHeartbeat has stood still" in str(refused[0]["text"])
 
 
 async def test_the_switch_outlives_a_restart(plc, tmp_path: Path) -> None:
