@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     EXPIRED = "expired"
     PARKED = "parked"
+    ELSEWHERE = "elsewhere"  # another gateway of the fleet answers it
 
 
 class Effect(StrEnum):

@@ -16,29 +16,13 @@ from lineside_gateway.guard.decision import Decision
 from lineside_gateway.guard.effects import Effect, JobOrderNow, JobOrderUpdate, PlanError, TagWrite, Write, plan
 from lineside_gateway.guard.envelope import Target
 from lineside_gateway.guard.modes import WRITING
+from lineside_gateway.guard.policy import Policy, last_moment, worth
 from lineside_gateway.guard.refusal import Refusal, Refused
-from lineside_gateway.settings.model import Mode, WriteSettings
+from lineside_gateway.settings.model import Mode
 from lineside_plugins.types import Recommendation, Scalar
 
-JOB_CONTROL = "job_control"
 RATE_MOST = 6000  # settings allow no higher rate_per_min
 KEYS_REMEMBERED = 100_000  # a key older than its deadline is refused as late, so this need only outlast one deadline
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What one binding allows. ``equipment_ids`` are all it may recommend for, assign orders to or write to."""
-
-    task: str
-    mode: Mode
-    flag: str
-    deadline_s: float
-    equipment_ids: frozenset[str]
-    write: tuple[WriteSettings, ...] = ()
-    min_quality: float = 0.5
-    acknowledge_within_s: float = 4 * 3600.0
-    job_control: str = JOB_CONTROL
-    assignable: frozenset[str] = frozenset()  # equipment job orders may be given to; empty: equipment_ids
 
 
 @dataclass(slots=True)
@@ -57,7 +41,8 @@ class Guard:
     Two policies for one task are a ValueError.
 
     ``current(equipment_id, tag)`` gives the value a tag holds, None where not known; ``orders()`` the job orders the
-    MES lists now; ``silent(equipment_id)`` says why its PLC is not to be relied on, "" where it is.
+    MES lists now; ``silent(equipment_id)`` says why its PLC is not to be relied on, "" where it is;
+    ``led_elsewhere(equipment_id)`` why another gateway acts for it, "" where this one may.
     """
 
     def __init__(
@@ -68,6 +53,7 @@ class Guard:
         orders: Callable[[], Mapping[str, JobOrderNow]] = dict,
         silent: Callable[[str], str] = lambda _equipment: "",
         demoted: bool = False,
+        led_elsewhere: Callable[[str], str] = lambda _equipment: "",
     ) -> None:
         self._policies: dict[str, Policy] = {}
         for policy in policies:
@@ -79,6 +65,7 @@ class Guard:
         self._orders = orders
         self._silent = silent
         self._demoted = demoted
+        self._led_elsewhere = led_elsewhere
         self._memory = _Memory()
         self.counts: Counter[str] = Counter()
 
@@ -92,6 +79,13 @@ class Guard:
         self._demoted = demoted
         if demoted:
             self._memory.pending.clear()
+
+    def held(self, equipment_id: str) -> Refused | None:
+        """Why nothing at all may be written for this equipment at present."""
+        if self._demoted:
+            return Refused(Refusal.DEMOTED, "the plant-wide switch holds everything at advisory")
+        elsewhere = self._led_elsewhere(equipment_id)
+        return Refused(Refusal.LEASE, elsewhere) if elsewhere else None
 
     def bind(self, policy: Policy) -> None:
         """Put ``policy`` in force for its task, as equipment comes up; it replaces the task's earlier one."""
@@ -136,9 +130,10 @@ class Guard:
         return rec
 
     def restore(self, decisions: Iterable[tuple[Decision, bool]]) -> None:
-        """Take up allowed decisions of an earlier run, oldest first, each with whether it is settled."""
+        """Take up decisions of an earlier run or another gateway, oldest first, and whether each is settled."""
         for decision, settled in decisions:
-            self._remember(decision)
+            if decision.key not in self._memory.keys:
+                self._remember(decision)
             if settled:
                 self.settle(decision)
 
@@ -179,8 +174,9 @@ class Guard:
         return decision
 
     def _switches(self, rec: Recommendation, policy: Policy) -> Refused | None:
-        if self._demoted and policy.mode in WRITING:
-            return Refused(Refusal.DEMOTED, "the plant-wide switch holds everything at advisory")
+        held = self.held(rec.equipment_id)
+        if held is not None and policy.mode in WRITING:
+            return held
         if rec.key in self._memory.keys:
             return Refused(Refusal.DUPLICATE, f"{rec.key} has had its effect")
         return None
@@ -252,40 +248,6 @@ def _request(effect: Effect) -> tuple[Write, ...]:
     if effect.acknowledge is None or effect.acknowledge.command_id is None:
         return effect.writes
     return tuple(replace(w, value=None) if isinstance(w, TagWrite) else w for w in effect.writes)
-
-
-def worth(rec: Recommendation, policy: Policy, now: datetime) -> Refused | None:
-    """Mode, time, quality and flag: what can be told from the recommendation and the clock alone. Pure."""
-    if policy.mode not in WRITING:
-        return Refused(Refusal.MODE, f"task '{rec.task}' is {policy.mode.value}")
-    untimely = timely(rec, policy, now)
-    if untimely is not None:
-        return untimely
-    if not rec.quality >= policy.min_quality:  # a quality that is not a number is not enough
-        return Refused(Refusal.QUALITY, f"{rec.quality:.0%} of its samples were Good; {policy.min_quality:.0%} needed")
-    if rec.value.get(policy.flag) is not True:
-        return Refused(Refusal.NO_EFFECT, "its flag is down")
-    return None
-
-
-def timely(rec: Recommendation, policy: Policy, now: datetime) -> Refused | None:
-    """None while event time ``now`` is neither past the deadline nor a deadline before the window's end. Pure."""
-    by = last_moment(rec, policy)
-    if by is None or now.tzinfo is None:
-        return Refused(Refusal.LATE, "its times carry no time zone, so its age cannot be told")
-    if now > by:
-        return Refused(Refusal.LATE, f"{(now - by).total_seconds():.1f} s after its deadline {by.isoformat()}")
-    if rec.window_end - now > timedelta(seconds=policy.deadline_s):
-        ahead = (rec.window_end - now).total_seconds()
-        return Refused(Refusal.FUTURE, f"its window ends {ahead:.1f} s ahead of the plant's clock {now.isoformat()}")
-    return None
-
-
-def last_moment(rec: Recommendation, policy: Policy) -> datetime | None:
-    """Event time after which nothing of ``rec`` is written; None where its times carry no time zone."""
-    if rec.window_end.tzinfo is None or rec.valid_until.tzinfo is None:
-        return None
-    return min(rec.window_end + timedelta(seconds=policy.deadline_s), rec.valid_until)
 
 
 def _all_within(recent: deque[datetime], count: int, now: datetime, window: timedelta) -> bool:

@@ -19,6 +19,7 @@ from lineside_gateway.errors import LinesideError
 from lineside_gateway.group_commit import GroupCommit
 from lineside_gateway.guard.decision import Decision
 from lineside_gateway.guard.effects import Acknowledgement, Effect, JobOrderUpdate, TagWrite, Write
+from lineside_gateway.guard.refusal import Refusal
 
 KEPT = 100_000  # decisions; a key older than its deadline is refused as late, so they need only outlast one deadline
 _SCHEMA = """
@@ -34,6 +35,14 @@ _Statement: TypeAlias = tuple[str, tuple[str, ...]]
 
 class JournalError(LinesideError):
     """The guard's journal cannot be used; nothing is written to the plant without it."""
+
+
+class FencedError(LinesideError):
+    """A decision must not be carried out here: another gateway leads, or has begun it. ``refusal`` is its code."""
+
+    def __init__(self, sentence: str, refusal: Refusal) -> None:
+        super().__init__(sentence)
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +125,7 @@ class SqliteJournal:
         try:
             rows = self._db.execute("SELECT decision, answered_at, sent, settled FROM decisions ORDER BY number")
             return [
-                Remembered(_decision(json.loads(d)), tuple(json.loads(a)), bool(sent), bool(settled))
+                Remembered(decision_of(json.loads(d)), tuple(json.loads(a)), bool(sent), bool(settled))
                 for d, a, sent, settled in rows
             ]
         except (sqlite3.Error, ValueError, KeyError, TypeError) as e:
@@ -128,7 +137,7 @@ class SqliteJournal:
         Raises:
             JournalError: The disk takes no more.
         """
-        row = (decision.key, json.dumps(_plain(decision)), json.dumps(answered_at))
+        row = (decision.key, json.dumps(plain(decision)), json.dumps(answered_at))
         try:
             await self._writer.write((_INSERT, row))
         except (sqlite3.Error, RuntimeError) as e:
@@ -169,7 +178,8 @@ class SqliteJournal:
         self._writer.put((statement, (key,)))
 
 
-def _plain(decision: Decision) -> dict[str, object]:
+def plain(decision: Decision) -> dict[str, object]:
+    """An allowed decision as plain JSON values."""
     times = {"decided": decision.decided, "write_by": decision.write_by, "answer_by": decision.answer_by}
     return {
         "task": decision.task,
@@ -188,7 +198,12 @@ def _plain(decision: Decision) -> dict[str, object]:
     }
 
 
-def _decision(row: Mapping[str, Any]) -> Decision:
+def decision_of(row: Mapping[str, Any]) -> Decision:
+    """The decision that ``plain`` has written.
+
+    Raises:
+        KeyError, TypeError, ValueError: The row is damaged.
+    """
     effects = tuple(
         Effect(
             tuple(_write(w) for w in e["writes"]),

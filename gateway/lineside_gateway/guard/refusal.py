@@ -16,6 +16,7 @@ class Refusal(StrEnum):
     QUALITY = "quality"  # too few Good samples
     NO_EFFECT = "no_effect"  # the flag is down, or nothing would change
     DEMOTED = "demoted"  # the plant-wide switch is on
+    LEASE = "lease"  # another gateway of the fleet leads, or nobody does
     DUPLICATE = "duplicate"  # this key has had its effect
     PLAN = "plan"  # the rule asks for an output the recommendation does not have
     SILENT = "silent"  # the PLC that would be written to does not live, by its heartbeat
@@ -27,6 +28,7 @@ class Refusal(StrEnum):
     RATE = "rate"
     OPERATOR = "operator"  # allowed once an operator accepts
     JOURNAL = "journal"  # it could not be put on disk first
+    IN_DOUBT = "in_doubt"  # begun by a gateway that was lost, and the plant could not tell a second write from it
     WRITE = "write"  # the server refused the write
     READ_BACK = "read_back"  # the node holds something else
     UNANSWERED = "unanswered"  # no acknowledgement within its bound

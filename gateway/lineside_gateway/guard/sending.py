@@ -28,26 +28,43 @@ Evidence = Callable[[], Awaitable[bool | None]]
 """Whether the plant has already acted on the effect: True, False, or None where it cannot be told now."""
 
 
+def not_held(_equipment_id: str) -> Refused | None:
+    """Nothing holds writes back."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms the writes of a decision are sent.
+
+    ``write_by`` is event time. ``doubt``: they may have been sent before. ``again``: if the plant shows nothing of
+    them then, they are sent (again); else they are refused, for whoever began them may still be sending.
+    """
+
+    equipment_id: str
+    write_by: datetime | None
+    doubt: bool = False
+    again: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """``clock()`` is the plant's event time; ``held()`` says why nothing may be written at present, "" where it may.
+    """``clock()`` is the plant's event time; ``held(equipment_id)`` says why nothing may be written at present.
 
     ``silent(equipment_id)`` says why its PLC is not to be relied on: a tag of it is not written until it is again.
     """
 
     writer: PlantWriter
     clock: Callable[[], datetime]
-    held: Callable[[], str] = lambda: ""
+    held: Callable[[str], Refused | None] = not_held
     silent: Callable[[str], str] = lambda _equipment: ""
 
-    async def send(
-        self, write: Write, write_by: datetime | None, acted: Evidence, *, doubt: bool = False
-    ) -> WriteOutcome | Refused:
-        """The last outcome of ``write``, or why it was not sent (any more). ``doubt``: it may have been sent before."""
-        pause, until = RETRY_FIRST_S, time.monotonic() + self._patience_s(write_by)
-        outcome = WriteOutcome("BadNoCommunication", fate=Fate.UNKNOWN if doubt else Fate.PASSING)
+    async def send(self, write: Write, terms: Terms, acted: Evidence) -> WriteOutcome | Refused:
+        """The last outcome of ``write``, or why it was not sent (any more)."""
+        pause, until = RETRY_FIRST_S, time.monotonic() + self._patience_s(terms.write_by)
+        outcome = WriteOutcome("BadNoCommunication", fate=Fate.UNKNOWN if terms.doubt else Fate.PASSING)
         while True:
-            stopped = self._stopped(write, write_by)
+            stopped = self._stopped(write, terms)
             if stopped is not None:
                 return stopped
             if outcome.fate is Fate.UNKNOWN:
@@ -55,7 +72,11 @@ class Sender:
                 if isinstance(found, WriteOutcome):
                     return found
                 outcome = WriteOutcome(outcome.status, detail=outcome.detail, fate=found)
-                stopped = self._stopped(write, write_by)  # looking took its time
+                stopped = self._stopped(write, terms)  # looking took its time
+                if stopped is None and found is Fate.PASSING and not terms.again:
+                    stopped = Refused(
+                        Refusal.IN_DOUBT, "begun by a gateway that was lost; the plant shows nothing of it"
+                    )
                 if stopped is not None:
                     return stopped
             silence = self._silence(write)
@@ -69,10 +90,10 @@ class Sender:
     def _silence(self, write: Write) -> str:
         return self.silent(write.equipment_id) if isinstance(write, TagWrite) else ""
 
-    def _stopped(self, write: Write, write_by: datetime | None) -> Refused | None:
-        now, held = self.clock(), self.held()
-        if held:
-            return Refused(Refusal.DEMOTED, held)
+    def _stopped(self, write: Write, terms: Terms) -> Refused | None:
+        now, held, write_by = self.clock(), self.held(terms.equipment_id), terms.write_by
+        if held is not None:
+            return held
         if write_by is None or now <= write_by:
             return None
         late_s, silence = (now - write_by).total_seconds(), self._silence(write)

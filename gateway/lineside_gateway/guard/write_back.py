@@ -12,9 +12,9 @@ from lineside_gateway.errors import LinesideError
 from lineside_gateway.guard.acknowledge import Request, Requests
 from lineside_gateway.guard.decision import Decision
 from lineside_gateway.guard.effects import Effect, JobOrderUpdate, TagWrite
-from lineside_gateway.guard.journal import Journal, NoJournal, Remembered
+from lineside_gateway.guard.journal import FencedError, Journal, NoJournal, Remembered
 from lineside_gateway.guard.refusal import Refusal, Refused
-from lineside_gateway.guard.sending import Evidence, Sender, same
+from lineside_gateway.guard.sending import Evidence, Sender, Terms, not_held, same
 from lineside_gateway.guard.steps import Fate, PlantWriter, Step, StepReport
 from lineside_plugins.types import Scalar
 
@@ -43,8 +43,8 @@ class WriteBack:
     """Executes decisions. One lane per task and equipment, so that the writes of two decisions never mix.
 
     ``clock()`` is the plant's event time. ``settle`` tells the guard that a request is answered or given up.
-    ``on_step`` hears every step in order; it must not block. ``held()`` says why nothing may be written at present,
-    ``silent(equipment_id)`` why its PLC is not to be relied on.
+    ``on_step`` hears every step in order; it must not block. ``held(equipment_id)`` says why nothing may be written
+    there at present, ``silent(equipment_id)`` why its PLC is not to be relied on.
     ``journal`` has each decision before its first write goes out.
     """
 
@@ -58,7 +58,7 @@ class WriteBack:
         latest: Callable[[str, str], Scalar] = lambda _equipment, _tag: None,
         handshake_s: float = HANDSHAKE_S,
         journal: Journal | None = None,
-        held: Callable[[], str] = lambda: "",
+        held: Callable[[str], Refused | None] = not_held,
         silent: Callable[[str], str] = lambda _equipment: "",
     ) -> None:
         self._writer = writer
@@ -89,13 +89,17 @@ class WriteBack:
                     decision, tuple(None if r is None else r.answered_at for r in progress.requests)
                 )
             except LinesideError as e:
-                self._report(progress, Step.REFUSED, Refusal.JOURNAL, e.sentence)
+                code = e.refusal if isinstance(e, FencedError) else Refusal.JOURNAL
+                self._report(progress, Step.REFUSED, code, e.sentence)
                 self._give_up(progress)
                 return
-            await self._carry_out(progress, doubt=False)
+            await self._carry_out(progress, self._terms(decision))
 
-    async def resume(self, remembered: Remembered) -> None:
-        """Take up a decision of an earlier run where it stood: what may have been written is looked for first."""
+    async def resume(self, remembered: Remembered, *, again: bool = True) -> None:
+        """Take up a decision of an earlier run where it stood: what may have been written is looked for first.
+
+        Without ``again`` what is not found is refused, not sent: another gateway had begun it.
+        """
         progress = _Progress(remembered.decision)
         async with self._lane(remembered.decision):
             await self._expect(progress, remembered.answered_at)
@@ -103,7 +107,7 @@ class WriteBack:
                 progress.sent = True
                 self._finish(progress)
                 return
-            await self._carry_out(progress, doubt=True)
+            await self._carry_out(progress, self._terms(remembered.decision, doubt=True, again=again))
 
     def on_tag(self, equipment_id: str, tag: str, value: object) -> None:
         """Take a new value of a tag: acknowledge counters and flags that fall back."""
@@ -148,9 +152,12 @@ class WriteBack:
                 self._progress[request] = progress
                 progress.open.append(request)
 
-    async def _carry_out(self, progress: _Progress, *, doubt: bool) -> None:
+    def _terms(self, decision: Decision, *, doubt: bool = False, again: bool = True) -> Terms:
+        return Terms(decision.equipment_id, decision.write_by, doubt, again)
+
+    async def _carry_out(self, progress: _Progress, terms: Terms) -> None:
         for effect, request in zip(progress.decision.effects, progress.requests, strict=True):
-            if not await self._apply(effect, request, progress, doubt=doubt):
+            if not await self._apply(effect, request, progress, terms):
                 self._give_up(progress)
                 return
         progress.sent = True
@@ -161,11 +168,11 @@ class WriteBack:
         self._finish(progress)
         await self._handshake(progress)
 
-    async def _apply(self, effect: Effect, request: Request | None, progress: _Progress, *, doubt: bool) -> bool:
+    async def _apply(self, effect: Effect, request: Request | None, progress: _Progress, terms: Terms) -> bool:
         """Send one effect; False where it did not get through and the decision ends here."""
         sent, acted = 0, self._evidence(effect, request)
         for write in effect.writes:
-            outcome = await self._sender.send(write, progress.decision.write_by, acted, doubt=doubt)
+            outcome = await self._sender.send(write, terms, acted)
             if isinstance(outcome, Refused):
                 self._report(progress, Step.REFUSED, outcome.code, outcome.text)
                 return False

@@ -27,12 +27,14 @@ class Fault(StrEnum):
     INPUTS = "inputs"
     WORKER = "worker"
     MODEL = "model"
+    STANDBY = "standby"
 
 
 _BAD = {
     Fault.INPUTS: StatusCodes.BadNoCommunication,
     Fault.WORKER: StatusCodes.BadOutOfService,
     Fault.MODEL: StatusCodes.BadConfigurationError,
+    Fault.STANDBY: StatusCodes.BadOutOfService,
 }
 
 

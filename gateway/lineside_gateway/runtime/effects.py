@@ -31,7 +31,7 @@ _STATES = {
     Step.REFUSED: State.REFUSED,
     Step.EXPIRED: State.EXPIRED,
 }
-_STAYS_PROPOSED = {Refusal.MODE, Refusal.NO_EFFECT, Refusal.OPERATOR, Refusal.DEMOTED}
+_STAYS_PROPOSED = {Refusal.MODE, Refusal.NO_EFFECT, Refusal.OPERATOR, Refusal.DEMOTED, Refusal.LEASE}
 """Refusals after which a recommendation is still a proposal to people; all others turn its state to refused."""
 
 
@@ -62,12 +62,12 @@ class Effects:
         """
         return self._follow(rec, self._guard.decide(rec, self._clock()), then)
 
-    def resume(self, remembered: Remembered) -> None:
-        """Take up what an earlier run had begun."""
+    def resume(self, remembered: Remembered, *, again: bool = True) -> None:
+        """Take up what an earlier run, or another gateway, had begun; ``again`` as in ``WriteBack.resume``."""
         assert self.write_back is not None  # noqa: S101 - the gateway sets it before anything runs
         decision = remembered.decision
         self.note("resumed", task=decision.task, equipment_id=decision.equipment_id, key=decision.key)
-        self._start(self.write_back.resume(remembered), f"resume {decision.key}")
+        self._start(self.write_back.resume(remembered, again=again), f"resume {decision.key}")
 
     @property
     def busy(self) -> int:

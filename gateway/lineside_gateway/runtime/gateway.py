@@ -10,6 +10,7 @@ from datetime import datetime
 
 from lineside_gateway.dispatch import CeleryDispatcher, WorkerInfo
 from lineside_gateway.errors import LinesideError
+from lineside_gateway.fleet import Leading, Member, Sole
 from lineside_gateway.guard.guard import Guard
 from lineside_gateway.guard.journal import Remembered
 from lineside_gateway.guard.steps import StepReport
@@ -35,6 +36,7 @@ from lineside_gateway.runtime.policies import orders_now
 from lineside_gateway.runtime.pulse import Pulse
 from lineside_gateway.runtime.status import Rate, ServerStatus, Status, TaskStatus
 from lineside_gateway.runtime.switch_watch import SwitchWatch
+from lineside_gateway.runtime.takeover import Rooms, take_up
 from lineside_gateway.runtime.tasks import bind_tasks
 from lineside_gateway.runtime.worker_watch import WorkerWatch
 from lineside_gateway.settings import Settings
@@ -43,7 +45,6 @@ from lineside_plugins.types import Scalar
 logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_S = 0.5
-RESUME_LOOK_S = 0.05
 
 
 class Gateway:
@@ -69,12 +70,16 @@ class Gateway:
         plans = plan_servers(settings, {n: t.inputs for n, t in self.found.tasks.items()})
         kept = settings.gateway.data_dir / "sessions"
         self.links = [ServerLink(plan, pki, sessions=kept) for plan in plans.values()]
+        line, fleet = settings.gateway.id, settings.fleet
+        self._member = Member(fleet, line, broker_url(settings), hmac_key()) if fleet else None
+        self.fleet: Leading = self._member or Sole()
         self.guard = Guard(
             (),
             current=self.feed.current,
             orders=lambda: orders_now(self.feed.job_orders),
             silent=lambda equipment_id: self._pulse.silence(equipment_id),  # noqa: PLW0108 - made below
             demoted=settings.gateway.advisory_only,
+            led_elsewhere=self.fleet.why_not,
         )
         self._operators = Operators(settings.gateway.data_dir, self.throw)
         access = access_of(settings.gateway, pki)
@@ -120,7 +125,8 @@ class Gateway:
     ) -> None:
         modes = {t.task: t.mode.value for t in self.settings.tasks}
         disk.audit.append("started", gateway=self.settings.gateway.id, modes=modes, under_way=len(begun))
-        async with CeleryDispatcher(self.settings.gateway.id, broker_url(self.settings), hmac_key=hmac_key()) as it:
+        name = self._member.name if self._member else self.settings.gateway.id
+        async with CeleryDispatcher(name, broker_url(self.settings), hmac_key=hmac_key()) as it:
             self._dispatcher = it
             self._pipeline = self._assemble(it, disk)
             self._watch = WorkerWatch(self.found.tasks, it, self.hosted)
@@ -132,7 +138,7 @@ class Gateway:
                 group.create_task(self._pipeline.run(), name="pipeline")
                 group.create_task(self._housekeep(disk, switch), name="housekeeping")
                 group.create_task(self._watch.run(), name="workers")
-                group.create_task(self._resume(begun), name="resume")
+                self._take_up(group, disk, begun)
                 group.create_task(self._pulse.run(), name="heartbeats")
                 source = Source(self.ledger, it, disk.store, self._pipeline)
                 group.create_task(serve_metrics(self.settings.metrics, source), name="metrics")
@@ -146,24 +152,21 @@ class Gateway:
             on_step=effects.on_step,
             settle=self.guard.settle,
             latest=self.feed.current,
-            journal=disk.journal,
-            held=lambda: "the plant-wide switch holds everything at advisory" if self.guard.demoted else "",
+            journal=self._member.journal_over(disk.journal) if self._member else disk.journal,
+            held=self.guard.held,
             silent=self._pulse.silence,
         )
         self._effects = self._operators.effects = effects
         return Pipeline(
-            Parts(self.feed, self._windower, dispatcher, self.hosted, effects, self.ledger, disk.store),
+            Parts(self.feed, self._windower, dispatcher, self.hosted, effects, self.ledger, disk.store, self.fleet),
             self.found.tasks,
             disk.store.kept,
         )
 
-    async def _resume(self, begun: Sequence[Remembered]) -> None:
-        """Take up what an earlier run had begun, as soon as the plant's time is known."""
-        while begun and not self.feed.clock.known:  # noqa: ASYNC110 - any of the servers may tell it
-            await asyncio.sleep(RESUME_LOOK_S)
-        for remembered in begun:
-            assert self._effects is not None  # noqa: S101 - _run() assembles before it starts this
-            self._effects.resume(remembered)
+    def _take_up(self, group: asyncio.TaskGroup, disk: OnDisk, begun: Sequence[Remembered]) -> None:
+        assert self._effects is not None and self._pipeline is not None  # noqa: S101, PT018 - _run() assembles before
+        rooms = Rooms(self.feed, self.guard, self.hosted, self._pipeline, self._effects)
+        take_up(group, self._member, self.settings.gateway.id, rooms, disk.switch, begun)
 
     async def throw(self, demoted: bool, by: str, why: str = "") -> None:
         """Throw the plant-wide switch; it is on disk and in force when this returns."""
@@ -182,6 +185,9 @@ class Gateway:
                 raise new
             if new:
                 await self.hosted.add(new)
+                for nodes in new:
+                    if why := self.fleet.why_not(nodes.equipment_id):
+                        await self.hosted.fault(nodes.task, nodes.equipment_id, why, Fault.STANDBY)
                 if self._watch is not None:
                     await self._watch.show()
             logger.info("server_resolved server=%s equipment=%d", server, len(self.feed.equipment[server]))
@@ -208,12 +214,11 @@ class Gateway:
         tag, out = self.settings.heartbeat.gateway_tag, {}
         for machine in (m for machines in self.feed.equipment.values() for m in machines):
             writing = [t.name for t in self._binder.tasks_of(machine.id) if t.writes_tags]
-            if writing and tag in machine.tags:
+            if writing and tag in machine.tags and self.fleet.leads(machine.id):
                 out[machine.id] = "held at advisory" if self.guard.demoted else self._unbacked(writing)
         return out
 
     def _unbacked(self, tasks: Sequence[str]) -> str:
-        """Why nobody stands behind one of ``tasks``, "" where somebody stands behind each."""
         return "the gateway is starting" if self._watch is None else self._watch.unbacked(tasks)
 
     # ---- what the feed tells

@@ -10,9 +10,11 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from lineside_gateway.batching import Batch, MicroBatcher
 from lineside_gateway.dispatch import MAX_IN_FLIGHT, Dispatcher
+from lineside_gateway.fleet import Leading, Sole, Standby
 from lineside_gateway.ingest import Request, Windower
 from lineside_gateway.ledger import Ledger, Outcome
 from lineside_gateway.publish import Fault, HostedServer, PublishError
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 GOOD_LEAST_S = 2.0  # a burst of late samples makes the plant's clock look fast for a moment
 ANSWERS_REMEMBERED = 8
 IDLE_S = 0.25  # longest pause between two looks at what is due when no server sends anything
+STANDBY_LOOK_S = 0.2  # between two looks at what is held for another gateway
+ANSWERED_ELSEWHERE = "another gateway leads"
 
 
 @dataclass(slots=True)
@@ -43,6 +47,7 @@ class Parts:
     effects: Effects
     ledger: Ledger
     store: Store = field(default_factory=NoStore)
+    fleet: Leading = field(default_factory=Sole)
 
 
 def moment(time_us: int) -> datetime:
@@ -57,7 +62,8 @@ class Pipeline:
     worker's time from what can: a line that was held up catches up with its newest windows, not with its oldest.
     A task has at most ``MAX_IN_FLIGHT`` batches with the workers; what is due beyond that goes on waiting for company.
     Of more than ``max_waiting`` windows the oldest are dropped. ``kept`` is what an earlier run left in the store: it
-    joins the others once its equipment is bound and the plant's time is known, unless it expires before.
+    joins the others once its equipment is bound and the plant's time is known, unless it expires before. Windows of
+    equipment that another gateway of the fleet leads are held until their deadline, and join if that one is lost.
     """
 
     def __init__(self, parts: Parts, tasks: Mapping[str, BoundTask], kept: Sequence[Kept] = ()) -> None:
@@ -71,6 +77,8 @@ class Pipeline:
         self._in_flight: Counter[str] = Counter()
         self._took_s: dict[str, deque[float]] = {n: deque(maxlen=ANSWERS_REMEMBERED) for n in tasks}
         self._kept = list(kept)
+        self._standby = Standby(lambda task: tasks[task].settings.max_waiting)
+        self._standby_look_s = 0.0
         for found in kept:
             parts.ledger.task(found.request.task).resume(found.request.id)
 
@@ -100,6 +108,7 @@ class Pipeline:
                 self._wake.clear()
                 self._collect()
                 self._take_up()
+                self._stand_by(time.monotonic())
                 for name, batcher in self._batchers.items():
                     too_late = batcher.expired(time.monotonic() + self._least_s(name))
                     self._drop(too_late, "waited for a worker beyond its deadline")
@@ -126,8 +135,32 @@ class Pipeline:
         ahead_us = time.time_ns() // 1000
         for request in self.parts.windower.close(self.parts.feed.watermarks()):
             wait_s = (self.parts.feed.clock.wall_us(request.deadline_us, ahead_us) - ahead_us) / 1e6
-            self._batchers[request.task].add(request, now, now + wait_s)
-            self.parts.store.put(request, ahead_us / 1e6 + wait_s)
+            if self.parts.fleet.leads(request.equipment_id):
+                self._batchers[request.task].add(request, now, now + wait_s)
+                self.parts.store.put(request, ahead_us / 1e6 + wait_s)
+            else:
+                self._standby.hold(request, ahead_us / 1e6 + wait_s)
+
+    def _stand_by(self, now_s: float) -> None:
+        """Answer what has become this gateway's to answer; what another had until its deadline is over."""
+        if not len(self._standby) or now_s < self._standby_look_s:
+            return
+        self._standby_look_s = now_s + STANDBY_LOOK_S
+        now = time.time()
+        mine, over = self._standby.sort(now, self.parts.fleet.leads)
+        for held in mine:
+            self._batchers[held.request.task].add(held.request, now_s, now_s + held.expires_at - now)
+            self.parts.store.put(held.request, held.expires_at)
+        for request in over:
+            self._settle(request, Outcome.ELSEWHERE, ANSWERED_ELSEWHERE)
+
+    async def adopt(self, kept: Sequence[Kept]) -> None:
+        """Take over requests of another gateway as if an earlier run had kept them; on disk when this returns."""
+        for found in kept:
+            self.parts.ledger.task(found.request.task).resume(found.request.id)
+            self.parts.store.put(found.request, found.expires_at)
+        self._kept += kept
+        await self.parts.store.durable()
 
     def _take_up(self) -> None:
         """Of what an earlier run kept, let what can be answered join, and end what has expired."""
@@ -138,14 +171,18 @@ class Pipeline:
             request = found.request
             if now >= found.expires_at or request.task not in self._tasks:
                 self._settle(request, Outcome.EXPIRED, "the gateway was away")
-            elif self.parts.feed.clock.known and self._is_bound(request, bound.get(request.task, ())):
+            elif self.parts.fleet.led_by_other(request.equipment_id):
+                self.parts.fleet.hand_over(found, partial(self._settle, request, Outcome.ELSEWHERE, "handed over"))
+            elif self._may_join(request, bound.get(request.task, ())):
                 ahead_s = found.expires_at - now
                 self._batchers[request.task].add(request, time.monotonic(), time.monotonic() + ahead_s)
             else:
                 left.append(found)
         self._kept = left
 
-    def _is_bound(self, request: Request, equipment_ids: Sequence[str]) -> bool:
+    def _may_join(self, request: Request, equipment_ids: Sequence[str]) -> bool:
+        if not (self.parts.feed.clock.known and self.parts.fleet.leads(request.equipment_id)):
+            return False
         whole_line = self._tasks[request.task].inputs.scope is Scope.LINE
         return bool(equipment_ids) if whole_line else request.equipment_id in equipment_ids
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from lineside_gateway.guard.effects import JobOrderNow
-from lineside_gateway.guard.guard import JOB_CONTROL, Policy
+from lineside_gateway.guard.policy import JOB_CONTROL, Policy
 from lineside_gateway.opcua.delivery import Equipment
 from lineside_gateway.runtime.tasks import BoundTask
 from lineside_plugins.contract import Scope

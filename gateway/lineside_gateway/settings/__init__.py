@@ -1,5 +1,6 @@
 """The gateway's settings: one YAML file, ``version: 1``."""
 
+from lineside_gateway.settings.fleet import FleetSettings, ShardSettings
 from lineside_gateway.settings.hosted import HostedLimitsSettings, HostedSecuritySettings
 from lineside_gateway.settings.loader import (
     Problem,
@@ -38,6 +39,7 @@ __all__ = [
     "BrokerSettings",
     "EquipmentSettings",
     "EventSettings",
+    "FleetSettings",
     "GatewaySettings",
     "HeartbeatSettings",
     "HostedLimitsSettings",
@@ -54,6 +56,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SettingsProblemsError",
+    "ShardSettings",
     "TagSampling",
     "TaskSettings",
     "WriteSettings",

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from lineside_gateway.settings.fleet import FleetSettings
 from lineside_gateway.settings.hosted import HostedLimitsSettings, HostedSecuritySettings
 from lineside_gateway.settings.section import FilePath, Name, OpcUrl, Scalar, Section
 from lineside_gateway.settings.server import ServerSettings
@@ -277,6 +278,9 @@ class Settings(Section):
     version: Literal[1] = Field(description="Format version of the file; 1.")
     gateway: GatewaySettings = Field(default_factory=GatewaySettings, description="The gateway itself.")
     broker: BrokerSettings = Field(default_factory=BrokerSettings, description="Broker to the workers.")
+    fleet: FleetSettings | None = Field(
+        default=None, description="Several gateways over one line, each of which takes over when another is lost."
+    )
     heartbeat: HeartbeatSettings = Field(
         default_factory=HeartbeatSettings, description="Heartbeats between PLCs and gateway."
     )
