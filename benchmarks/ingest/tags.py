@@ -181,7 +181,7 @@ def result(
     """What is asked for, as JSON."""
     values = sum(s["values"] for s in sent)
     gaps = sum(s.counters.sequence_gaps + s.counters.undecodable + s.counters.overflows for s in subscriptions)
-    unbalanced = len(gateway.table.unbalanced())
+    unbalanced = len(gateway.table.pages.unbalanced())
     whole = values == gateway.feed.received and not gateway.ledger.values.dropped.total() and not gaps
     return {
         "sent": values,

@@ -24,14 +24,14 @@ def test_every_sample_of_a_tag_is_used_dropped_or_pending():
     table.settle({"A1": 15})
     table.write_many([a, 77], [12, 30], [1.0, 1.0], good)
     table.put("A1", "b", 40, 4.0)
-    found_a, found_b = table.account("A1", "a"), table.account("A1", "b")
+    found_a, found_b = table.pages.account("A1", "a"), table.pages.account("A1", "b")
     assert (found_a.received, found_a.used, found_a.dropped, found_a.pending) == (3, 1, {"duplicate": 1, "late": 1}, 0)
     assert (found_b.received, found_b.used, found_b.dropped, found_b.pending) == (3, 1, {"non_finite": 1}, 1)
     assert found_a.balanced
     assert found_b.balanced
-    assert table.unbalanced() == []
-    assert table.most_dropped(5) == [("A1", "a"), ("A1", "b")]
-    assert table.account("A1", "c") is None
+    assert table.pages.unbalanced() == []
+    assert table.pages.most_dropped(5) == [("A1", "a"), ("A1", "b")]
+    assert table.pages.account("A1", "c") is None
 
 
 def test_a_sample_that_vanishes_shows():
@@ -85,3 +85,40 @@ def test_gaps_are_kept_within_bounds():
         gaps.see(tags, np.full(size, 1_000_000))
     assert gaps.count == 8 * size
     assert [g.cause for g in gaps.of(0)] == ["loss 4", "loss 5", "loss 6", "loss 7"]
+
+
+def test_a_gap_is_filled_for_some_of_its_tags():
+    """What a history brings of one tag leaves the gap of another as it is, before and after it has closed."""
+    table, (a, b) = table_of("a", "b")
+    for _ in range(2):
+        lost = table.gaps.open(np.array([a, b]), "lost")
+        table.gaps.fill(lost, np.array([a]))
+        table.gaps.see(np.array([a, b]), np.array([20, 20]))
+        assert table.gaps.of(a) == []
+        assert table.gaps.of(b) == [Gap(None, 20, "lost")]
+        table.gaps.fill(lost, np.array([b]))
+        assert table.gaps.count == 0
+
+
+def test_a_page_of_equipment_sums_its_tags_and_names_its_newest_gap():
+    """Counts, gaps and seconds add up over the tags of each machine; machines do not mix."""
+    table = TagTable()
+    a, b, c = table.add("A1", "a"), table.add("A1", "b"), table.add("A2", "c")
+    good = np.zeros(3, np.uint32)
+    second = 1_000_000
+    table.write_many([a, b, c], [second] * 3, [1.0, 2.0, 3.0], good)
+    table.settle({"A1": second})
+    table.write_many([a], [second], [1.0], good[:1])
+    table.gaps.open(np.array([a, b]), "server lost")
+    table.gaps.see(np.array([a, b]), np.array([3, 4]) * second)
+    table.gaps.open(np.array([b]), "queue overflowed")
+    first, other = table.pages.equipment()["A1"], table.pages.equipment()["A2"]
+    assert (first.tags, first.received, first.used, first.dropped, first.pending) == (2, 3, 2, 1, 0)
+    assert (first.gaps, first.gap_s, first.open_gaps) == (2, 5.0, 1)
+    assert first.last_gap == Gap(second, None, "queue overflowed")
+    assert first.balanced
+    assert (other.tags, other.received, other.pending, other.gaps, other.last_gap) == (1, 1, 1, 0, None)
+    page_a, page_b = table.pages.tags("A1")
+    assert (page_a.tag, page_a.counts.dropped) == ("a", {"late": 1})
+    assert [g.cause for g in page_b.gaps] == ["server lost", "queue overflowed"]
+    assert table.pages.tags("A9") == []

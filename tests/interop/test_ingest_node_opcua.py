@@ -195,7 +195,7 @@ async def test_every_type_flows_in_columns(node) -> None:
     assert rig.value("Boolean") in (0.0, 1.0)
     assert not rig.link.status.pending
     assert rig.link.status.polled == 0
-    assert rig.books.table.unbalanced() == []
+    assert rig.books.table.pages.unbalanced() == []
     counters = rig.link.status.counters
     assert (counters.undecodable, counters.unknown_handles, counters.sequence_gaps, counters.wrong_types) == (
         0,
@@ -239,7 +239,7 @@ async def test_a_session_is_taken_up_after_a_line_was_cut(node, policy: str) -> 
     assert (status.connects, status.resumes) == (1, 2)
     came = rig.books.came("T0")
     assert np.setdiff1d(np.arange(came.min(), came.max()), came).tolist() == []
-    assert rig.books.table.unbalanced() == []
+    assert rig.books.table.pages.unbalanced() == []
 
 
 @pytest.mark.parametrize("policy", ["Aes256_Sha256_RsaPss"])
@@ -256,7 +256,7 @@ async def test_a_restart_with_namespaces_reordered(node, policy: str) -> None:
     assert rig.link.tag("M1", "T0").node_id.NamespaceIndex == before + 2
     assert rig.books.table.gaps.count > 0
     assert (await server.stats())["sessions"] == 1
-    assert rig.books.table.unbalanced() == []
+    assert rig.books.table.pages.unbalanced() == []
 
 
 async def test_a_server_that_shuts_down_in_order_is_waited_for(node) -> None:

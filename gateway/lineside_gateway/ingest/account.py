@@ -100,6 +100,11 @@ class TagAccounts:
         gone = self._used + sum(self._dropped.values(), np.zeros(len(self._used), np.int64))
         return np.flatnonzero(self._received != gone + pending)
 
+    def columns(self) -> tuple[Counts, Counts, Counts]:
+        """Samples received, used and dropped per tag index."""
+        self._close_run()
+        return self._received, self._used, self.dropped()
+
     def dropped(self) -> Counts:
         """Samples dropped per tag index."""
         return sum(self._dropped.values(), np.zeros(len(self._used), np.int64))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lineside_gateway.ingest.history import NEVER_US
-from lineside_gateway.ingest.samples import IntArray
+from lineside_gateway.ingest.samples import BoolArray, DoubleArray, IntArray
 
 MAX_ROWS = 200_000  # closed gaps kept, one row per tag and gap, 24 bytes each; older ones are only counted
 OPEN_US = int(np.iinfo(np.int64).max)
@@ -31,7 +31,7 @@ class Gap:
     cause: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Span:
     """One loss: (N,) tag indices, sorted, with the bounds of each."""
 
@@ -48,6 +48,10 @@ class _Span:
         start, end = int(self.start_us[at]), int(self.end_us[at])
         return [Gap(None if start == NEVER_US else start, None if end == OPEN_US else end, self.cause)]
 
+    def keep(self, which: IntArray | BoolArray) -> None:
+        """Forget all but some rows."""
+        self.index, self.start_us, self.end_us = self.index[which], self.start_us[which], self.end_us[which]
+
     @property
     def real(self) -> IntArray:
         """Rows in which something may be missing."""
@@ -63,10 +67,18 @@ class Gaps:
         self._closed: deque[_Span] = deque()
         self._rows = 0
         self._last_id = 0
-        self.count = 0
+        self._counts = np.zeros(0, np.int64)
+        self._us = np.zeros(0, np.int64)
+
+    @property
+    def count(self) -> int:
         """Gaps closed so far, one per tag and loss."""
-        self.seconds = 0.0
+        return int(self._counts.sum())
+
+    @property
+    def seconds(self) -> float:
         """Event time in them, summed over tags (s)."""
+        return float(self._us.sum()) / 1e6
 
     def open(self, indices: IntArray, cause: str) -> int:
         """Values of the tags ``indices`` may be missing from their latest sample on; the number names the gap."""
@@ -92,30 +104,40 @@ class Gaps:
             if not np.any(span.end_us == OPEN_US):
                 self._close(span)
 
-    def fill(self, gap: int) -> None:
-        """What the gap left out has come after all."""
-        self._open = [s for s in self._open if s.id != gap]
-        for span in [s for s in self._closed if s.id == gap]:
-            self._count(span, -1)
-            self._rows -= len(span.index)
-            self._closed.remove(span)
+    def fill(self, gap: int, indices: IntArray | None = None) -> None:
+        """What the gap left out has come after all, of all its tags or of ``indices``."""
+        for span in [s for s in (*self._open, *self._closed) if s.id == gap]:
+            filled = np.ones(len(span.index), np.bool_) if indices is None else np.isin(span.index, indices)
+            is_closed = span not in self._open
+            if is_closed:
+                self._count(span, filled, -1)
+                self._rows -= int(np.count_nonzero(filled))
+            span.keep(~filled)
+            if not len(span.index):
+                (self._closed if is_closed else self._open).remove(span)
 
     def _close(self, span: _Span) -> None:
         self._open.remove(span)
         real = span.real
         if not len(real):
             return
-        span.index, span.start_us, span.end_us = span.index[real], span.start_us[real], span.end_us[real]
-        self._count(span, 1)
+        span.keep(real)
+        self._count(span, np.ones(len(real), np.bool_), 1)
         self._closed.append(span)
         self._rows += len(real)
         while self._rows > MAX_ROWS and len(self._closed) > 1:
             self._rows -= len(self._closed.popleft().index)
 
-    def _count(self, span: _Span, sign: int) -> None:
-        begun = span.start_us != NEVER_US
-        self.count += sign * len(span.index)
-        self.seconds += sign * float((span.end_us[begun] - span.start_us[begun]).sum()) / 1e6
+    def _count(self, span: _Span, which: BoolArray, sign: int) -> None:
+        index, begun = span.index[which], span.start_us[which] != NEVER_US
+        self._grow(int(span.index[-1]) + 1)
+        self._counts[index] += sign
+        self._us[index[begun]] += sign * (span.end_us - span.start_us)[which][begun]
+
+    def _grow(self, size: int) -> None:
+        if size > len(self._counts):
+            more = np.zeros(size - len(self._counts), np.int64)
+            self._counts, self._us = np.append(self._counts, more), np.append(self._us, more)
 
     def of(self, index: int) -> list[Gap]:
         """Gaps of one tag, oldest first, as far back as they are kept."""
@@ -124,3 +146,36 @@ class Gaps:
     def open_now(self) -> int:
         """Tags with a gap that is open."""
         return sum(int(np.count_nonzero(s.end_us == OPEN_US)) for s in self._open)
+
+    # ---- by tag index, of the first ``size`` tags
+
+    def counts(self, size: int) -> IntArray:
+        """Gaps closed so far, per tag."""
+        self._grow(size)
+        return self._counts[:size]
+
+    def seconds_each(self, size: int) -> DoubleArray:
+        """Event time in them (s), per tag."""
+        self._grow(size)
+        return self._us[:size] / 1e6
+
+    def open_counts(self, size: int) -> IntArray:
+        """1 for each tag of which values are missing now."""
+        found = np.zeros(size, np.int64)
+        for span in self._open:
+            found[span.index[span.end_us == OPEN_US]] = 1
+        return found
+
+    def newest_of(self, owner: IntArray, owners: int) -> dict[int, Gap]:
+        """The newest gap of any tag of each owner, by owner; ``owner`` is per tag index, from 0 to ``owners`` - 1."""
+        found: dict[int, Gap] = {}
+        seen = np.zeros(owners, np.bool_)
+        for span in (*reversed(self._open), *reversed(self._closed)):
+            its = owner[span.index]
+            fresh = np.flatnonzero(~seen[its] & (span.end_us != span.start_us))
+            for at in fresh[np.unique(its[fresh], return_index=True)[1]].tolist():
+                found[int(its[at])] = span.rows(int(span.index[at]))[0]
+            seen[its[fresh]] = True
+            if seen.all():
+                break
+        return found

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lineside_gateway.ingest.account import TagCounts
 from lineside_gateway.ingest.errors import TagError
 from lineside_gateway.ingest.gaps import Gaps
 from lineside_gateway.ingest.history import NEVER_US, Source, ValueHistory
 from lineside_gateway.ingest.intake import MAX_PENDING, Intake
+from lineside_gateway.ingest.pages import Pages
 from lineside_gateway.ingest.records import RecordStreams
 from lineside_gateway.ingest.samples import Block, CodeArray, DoubleArray, IntArray, microseconds
 from lineside_gateway.ingest.settled import Settled
@@ -66,6 +66,7 @@ class TagTable:
         self._exact: dict[int, ValueHistory] = {}  # 64-bit integers beyond float64, by tag index
         self._settled = Settled()
         self.gaps = Gaps(self.newest_times)
+        self.pages = Pages(self._keys, self._index, self._equipment, self._intake, self.gaps)
         self._watched: set[int] = set()  # tag indices
         self._is_watched = np.empty(0, np.bool_)
         self._watched_histories: list[tuple[str, str]] = []
@@ -280,25 +281,6 @@ class TagTable:
         """SourceTimestamp of the latest sample received of each tag, settled or not; ``NEVER_US`` before any."""
         size = len(self._keys)
         return np.maximum(self._settled.newest(size), self._intake.log.latest(size))[indices]
-
-    # ---- accounting ----------------------------------------------------------------------------------------------
-
-    def account(self, equipment_id: str, tag: str) -> TagCounts | None:
-        """What became of the samples of one numeric tag; None where it is not registered as one."""
-        index = self._index.get((equipment_id, tag))
-        if index is None:
-            return None
-        return self._intake.accounts.of(index, int(self._intake.log.waiting(len(self._keys))[index]))
-
-    def unbalanced(self) -> list[tuple[str, str]]:
-        """Tags of which a sample is neither used nor dropped nor pending: a bug."""
-        return [self._keys[i] for i in self._intake.accounts.unbalanced(self._intake.log.waiting(len(self._keys)))]
-
-    def most_dropped(self, count: int) -> list[tuple[str, str]]:
-        """Tags that lost most samples, worst first, at most ``count``; those that lost none are left out."""
-        dropped = self._intake.accounts.dropped()
-        worst = np.argsort(-dropped, kind="stable")[:count]
-        return [self._keys[i] for i in worst if dropped[i]]
 
     def _extreme(self, which: int, equipment_id: str) -> int | None:
         number = self._equipment.get(equipment_id)

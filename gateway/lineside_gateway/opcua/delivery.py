@@ -118,6 +118,9 @@ class Sink(Protocol):
         They are no news: what they say was true then.
         """
 
+    def unbroken(self, tags: Sequence[TagNode]) -> None:
+        """The history of ``tags`` has the latest sample received before a loss: what follows there misses nothing."""
+
     def past_record(self, stream: str, record: Record) -> None:
         """One row of ``events`` from the server's history; otherwise as ``record``."""
 

@@ -60,26 +60,34 @@ class HistoryReader:
         self._sink = sink
         self._points: dict[ua.NodeId, bytes] = {}
         self._reached: set[str] = set()
+        self._after_us: dict[ua.NodeId, int] = {}
 
     @property
     def _server(self) -> ServerSettings:
         return self._connection.server
 
     @asynccontextmanager
-    async def bounded(self) -> AsyncIterator[None]:
-        """End what runs inside after ``history_timeout_s``; that, and a refusal, is a cause in ``report``."""
+    async def bounded(self, hold: Hold | None = None) -> AsyncIterator[None]:
+        """End what runs inside after ``history_timeout_s``, or when ``hold`` is full; the cause is in ``report``."""
         seconds = self._server.history_timeout_s
         try:
             async with asyncio.timeout(seconds) as scope:
+                if hold is not None:
+                    hold.when_full = lambda: scope.reschedule(asyncio.get_running_loop().time())
                 yield
         except TimeoutError:
-            bound = f"history_timeout_s={seconds:g}"
-            if not scope.expired():
-                bound = f"request_timeout_s={self._server.request_timeout_s:g}"
-            self.report.causes.append(f"not answered within {bound}; raise it, or set history: false")
+            if hold is not None and hold.full:
+                bound = f"before {hold.most_bytes >> 20} MiB of live values waited; read less of them"
+            elif scope.expired():
+                bound = f"within history_timeout_s={seconds:g}; raise it"
+            else:
+                bound = f"within request_timeout_s={self._server.request_timeout_s:g}; raise it"
+            self.report.causes.append(f"not answered {bound}, or set history: false")
         except UaError as e:
             self.report.causes.append(f"{type(e).__name__}: {e}")
         finally:
+            if hold is not None:
+                hold.when_full = None
             await self._release()
 
     def tell(self) -> None:
@@ -101,7 +109,7 @@ class HistoryReader:
 
     async def fill(self, nodes: Sequence[TagNode], hold: Hold) -> None:
         """Deliver the history of ``nodes`` before the first live sample in ``hold``, and say where live begins."""
-        async with self.bounded():
+        async with self.bounded(hold):
             candidates = await self.candidates(nodes)
             if not candidates:
                 return
@@ -116,14 +124,19 @@ class HistoryReader:
                     self._sink.history_ends(equipment_id, live_us)
 
     async def refill(self, nodes: Sequence[TagNode], hold: Hold) -> None:
-        """Deliver what the history of ``nodes`` has between the last samples received and the first live one."""
-        async with self.bounded():
+        """Deliver what the history of ``nodes`` has between the last samples received and the first live one.
+
+        Where it has the last sample received too, nothing is missing from there on.
+        """
+        async with self.bounded(hold):
             candidates = await self.candidates(nodes)
-            newest = [t for t in self._sink.newest_us(candidates) if t > 0]
-            if not newest:
+            newest = self._sink.newest_us(candidates)
+            self._after_us = {n.node_id: t for n, t in zip(candidates, newest, strict=True) if t > 0}
+            if not self._after_us:
                 return
             live_us = await hold.first_us()
-            start = moment(max(min(newest) + 1, live_us - round(max(self._depths_s.values()) * 1e6)))
+            earliest = live_us - round(max(self._depths_s.values()) * 1e6)
+            start = moment(max(min(self._after_us.values()), earliest))
             for part in chunks(candidates, self._connection.limits.history) if live_us else ():
                 await self._span(part, start, live_us, bounds=False)
 
@@ -160,33 +173,47 @@ class HistoryReader:
         while left:
             results = await self._request(details, list(left))
             more: dict[ua.NodeId, TagNode] = {}
+            page: list[tuple[int, int, float, int]] = []
+            joined: list[TagNode] = []
             for node, result in zip(left.values(), results, strict=True):
                 if bounds and result.StatusCode.value == StatusCodes.BadBoundNotSupported:
                     return False
                 if not result.StatusCode.is_good():
                     self.report.causes.append(f"{node.equipment_id}.{node.tag}: {result.StatusCode.name}")
                 elif isinstance(result.HistoryData, ua.HistoryData):
-                    self._deliver(node, result.HistoryData.DataValues or [], live_us)
+                    rows = self._rows(node, result.HistoryData.DataValues or [], live_us)
+                    after_us = self._after_us.get(node.node_id, 0)
+                    joined += [node] if rows and rows[0][1] == after_us else []
+                    page += [row for row in rows if row[1] > after_us]
                 if node.node_id in self._points:
                     more[node.node_id] = node
+            self._sink.unbroken(joined)
+            self._deliver(page)
             left = more
             await asyncio.sleep(0)
         return True
 
-    def _deliver(self, node: TagNode, values: Sequence[ua.DataValue], live_us: int) -> None:
-        rows = [
-            (event_time_us(dv), *number(dv))
+    def _rows(self, node: TagNode, values: Sequence[ua.DataValue], live_us: int) -> list[tuple[int, int, float, int]]:
+        """Column, SourceTimestamp, value and StatusCode of what belongs to the past, in order of time."""
+        times = (
+            (event_time_us(dv), dv)
             for dv in values
             if dv.SourceTimestamp is not None and status_of(dv) not in _NO_VALUE
-        ]
-        kept = [row for row in rows if row[0] < live_us]  # an end bound belongs to the live samples
+        )
+        kept = [(t, dv) for t, dv in times if t < live_us]  # an end bound belongs to the live samples
         if not kept:
-            return
-        times, numbers, codes = zip(*kept, strict=True)
-        self.report.values += len(kept)
+            return []
         self._reached.add(node.equipment_id)
+        index = self._sink.index(node.equipment_id, node.tag)
+        return sorted(((index, t, *number(dv)) for t, dv in kept), key=lambda row: row[1])
+
+    def _deliver(self, page: Sequence[tuple[int, int, float, int]]) -> None:
+        if not page:
+            return
+        indices, times, numbers, codes = zip(*page, strict=True)
+        self.report.values += len(page)
         self._sink.history(
-            np.full(len(kept), self._sink.index(node.equipment_id, node.tag), np.int64),
+            np.array(indices, np.int64),
             np.array(times, np.int64),
             np.array(numbers, np.float64),
             np.array(codes, np.uint32),

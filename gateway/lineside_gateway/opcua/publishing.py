@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
+from asyncua import ua
 
 from lineside_gateway.opcua.standard import Client
 from lineside_gateway.opcua.values import event_time_us
@@ -16,6 +18,12 @@ LAST_SEQUENCE_NUMBER = 0xFFFF_FFFF
 """After it follows 1 (OPC UA Part 4, 7.23)."""
 MAX_REPUBLISHED = 100
 """Messages asked for again after one gap; more were lost by a server that keeps none."""
+
+
+MAX_HELD_BYTES = 64 << 20
+"""Live values that wait while history is read: 40 s of 60,000 tags at 1 Hz."""
+ITEM_BYTES, OBJECT_BYTES = 28, 500
+"""A number with handle, timestamp and StatusCode; an object of asyncua around a value that is none."""
 
 
 class SequenceNumbers:
@@ -60,22 +68,43 @@ async def restart_publishing(client: Client) -> None:
 
 
 class Hold:
-    """Publish responses that wait, in order, while what lies before them is being read."""
+    """Publish responses that wait, in order, while what lies before them is being read, up to ``most_bytes``.
 
-    def __init__(self) -> None:
+    Nothing is thrown away when it is full: whoever let it wait has to release it then.
+    """
+
+    def __init__(self, most_bytes: int = MAX_HELD_BYTES) -> None:
         self.waiting: deque[Published] = deque()
+        self.most_bytes = most_bytes
+        self.when_full: Callable[[], None] | None = None
+        """Called once with the response that fills it."""
+        self._bytes = 0
         self._first_us = 0
         self._begun = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should wait."""
+        return self._bytes > self.most_bytes
 
     def add(self, result: Published) -> None:
         """Keep a response; the first one with values tells where live samples begin."""
         self.waiting.append(result)
+        self._weigh(result)
         if self._begun.is_set():
             return
         for notification in result.notifications:
             if isinstance(notification, DataChanges) and len(notification):
                 self._first_us = _newest_first_us(notification)
                 self._begun.set()
+
+    def _weigh(self, result: Published) -> None:
+        was_full = self.full
+        for notification in result.notifications:
+            if isinstance(notification, DataChanges):
+                self._bytes += ITEM_BYTES * len(notification) + sum(_bytes(dv) for _, dv in notification.others)
+        if self.full and not was_full and self.when_full is not None:
+            self.when_full()
 
     async def first_us(self) -> int:
         """Wait for the first value of each node: the newest of their SourceTimestamps in us since 1970 UTC, or 0.
@@ -84,6 +113,14 @@ class Hold:
         """
         await self._begun.wait()
         return self._first_us
+
+
+def _bytes(dv: ua.DataValue) -> int:
+    """About what an object holds beyond a number."""
+    value = None if dv.Value is None else dv.Value.Value
+    return OBJECT_BYTES + (
+        ITEM_BYTES * len(value) if isinstance(value, list) else len(value) if isinstance(value, bytes | str) else 0
+    )
 
 
 def _newest_first_us(changes: DataChanges) -> int:

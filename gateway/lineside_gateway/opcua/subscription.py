@@ -220,6 +220,9 @@ class TagSubscription:
         """Ask for the messages that a gap left out, while the server still keeps them, then go on with what waits."""
         whole = True
         for number_ in self._missing:
+            if self._hold is not None and self._hold.full:
+                whole = False
+                break
             found = await self._republished(number_)
             if found:
                 self.counters.republished += 1

@@ -115,8 +115,17 @@ class Feed:
             self.table.gaps.see(indices[over], times_us[over])
 
     def history(self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray) -> None:
-        """Into the table, and nobody is told."""
+        """Into the table, and nobody is told; gaps end where it begins."""
+        if self.table.gaps.any_open:
+            self.table.gaps.see(indices, times_us)
         self.table.write_many(indices, times_us, values, status)
+
+    def unbroken(self, tags: Sequence[TagNode]) -> None:
+        """No gap of theirs begins at their latest sample."""
+        found = [self.table.index_of(n.equipment_id, n.tag) for n in tags]
+        known = np.array([i for i in found if i is not None], np.int64)
+        if len(known) and self.table.gaps.any_open:
+            self.table.gaps.see(known, self.table.newest_times(known))
 
     def past_record(self, stream: str, record: Record) -> None:
         """A row of ``events`` that makes nothing due."""

@@ -14,6 +14,8 @@ class Line(Enum):
     OPEN = "open"
     BLACK_HOLE = "black hole"
     """Takes everything, delivers nothing, accepts new connections."""
+    DOWN = "down"
+    """New connections are cut at once; ``reset`` cuts those that stand."""
     SLOW = "slow"
     """The server's bytes pass at ``SLOW_BYTES_PER_S``."""
 
@@ -36,6 +38,9 @@ class Proxy:
         return self
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.line is Line.DOWN:
+            writer.transport.abort()
+            return
         try:
             far_reader, far = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:

@@ -116,14 +116,14 @@ class Rig:
         index = np.concatenate([c[0] for c in self.books.columns])
         value = np.concatenate([c[2] for c in self.books.columns]).astype(np.int64)
         table, missing, doubled = self.books.table, 0, 0
-        assert table.unbalanced() == []
+        assert table.pages.unbalanced() == []
         assert table.tally.balanced
         for tag in tags or self.tags:
             at = table.index_of("M1", tag)
             came = value[index == at]
             unique = np.unique(came)
             doubled_here = len(came) - len(unique)
-            account = table.account("M1", tag)
+            account = table.pages.account("M1", tag)
             assert account is not None
             assert account.received == len(came)
             assert sum(account.dropped.values()) >= doubled_here, f"{tag}: {doubled_here} doubles, {account}"

@@ -66,5 +66,5 @@ async def test_a_reconnect_every_30_s_leaves_nothing_behind(new_rig, note):
     assert set(table[:, 3]) == set(table[:, 4]) == {1.0}
     assert rig.creates_a_minute() <= 10
     assert rig.books.table.tally.balanced
-    assert rig.books.table.unbalanced() == []
+    assert rig.books.table.pages.unbalanced() == []
     assert slope < MAX_KIB_PER_MINUTE

@@ -122,6 +122,7 @@ class Recorder:
     begins: list[tuple[str, int]] = field(default_factory=list)
     gaps: list[tuple[str, str, Any]] = field(default_factory=list)
     fills: list[int] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
 
     def resolved(self, server: str, equipment: Any) -> None:
         self.resolutions += 1
@@ -151,6 +152,9 @@ class Recorder:
         for i, t, v, s in zip(indices, times_us, values, status, strict=True):
             self.past.setdefault(names[int(i)], []).append((int(t), float(v), int(s)))
             assert names[int(i)] not in self.numbers, "history after a live sample"
+
+    def unbroken(self, tags: Any) -> None:
+        self.joined += [n.tag for n in tags]
 
     def past_record(self, stream: str, record: Any) -> None:
         assert stream == "events"
