@@ -14,7 +14,7 @@ from pathlib import Path
 from lineside_plugins.registry import TaskError
 from lineside_plugins.types import ContractError
 from lineside_workers import signing_commands
-from lineside_workers.commands import data, learn
+from lineside_workers.commands import data, learn, rollout
 from lineside_workers.errors import WorkerError
 
 EXIT_CANNOT_GO_ON = 2
@@ -52,8 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     health = commands.add_parser("health", help="exit code 0 when a worker of this host is alive, else 1")
     health.set_defaults(run=_health)
     _add_learning(commands)
-    models = commands.add_parser("models", prog="lineside models", help="keys and signatures of models")
-    signing_commands.add(models.add_subparsers(required=True))
+    models = commands.add_parser("models", prog="lineside models", help="versions, stages, keys and signatures")
+    below = models.add_subparsers(required=True)
+    signing_commands.add(below)
+    rollout.add(below)
     data.add(commands)
     learn.add(commands)
     return parser

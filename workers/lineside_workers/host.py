@@ -13,8 +13,8 @@ from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status
 from lineside_workers import device as devices
 from lineside_workers.errors import WorkerError
-from lineside_workers.runner import Runner
 from lineside_workers.settings import WorkerSettings
+from lineside_workers.staged import Staged
 from lineside_workers.store import ModelStore
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ class Host:
         self.batches = 0
         self._settings = settings
         self._store = ModelStore(settings.models, settings.keys)
-        self._runners: dict[str, Runner] = {}
-        self._variants: OrderedDict[tuple[str, str], Runner] = OrderedDict()
+        self._runners: dict[str, Staged] = {}
+        self._variants: OrderedDict[tuple[str, str], Staged] = OrderedDict()
         self._busy_since: float | None = None
 
     def load(self) -> list[str]:
@@ -91,7 +91,7 @@ class Host:
         for runner in (*self._runners.values(), *self._variants.values()):
             runner.close()
 
-    def _runner(self, task: str, config: Mapping[str, object]) -> Runner:
+    def _runner(self, task: str, config: Mapping[str, object]) -> Staged:
         if task not in self._runners:
             why = self.failed.get(task, f"this worker hosts {', '.join(self._runners)}")
             raise WorkerError(f"task '{task}' is not served here: {why}")
@@ -105,7 +105,7 @@ class Host:
         self._variants.move_to_end(key)
         return self._variants[key]
 
-    def _start(self, task: str, config: Mapping[str, object]) -> Runner:
-        runner = Runner(task, config, device=self.device, store=self._store)
+    def _start(self, task: str, config: Mapping[str, object]) -> Staged:
+        runner = Staged(task, config, device=self.device, store=self._store)
         runner.load()
         return runner

@@ -19,6 +19,7 @@ from lineside_plugins.synthetic import synthetic_batch
 from lineside_plugins.types import Abstention, Advice, ContractError, FloatArray, Recommendation, TimeArray, WindowBatch
 from lineside_plugins.wire import BatchResult, Refusal, Status
 from lineside_workers import device as devices
+from lineside_workers.drift_watch import DriftWatch
 from lineside_workers.errors import ModelError, WorkerError
 from lineside_workers.store import ModelStore
 
@@ -60,12 +61,18 @@ class Runner:
         self._outputs = self._plugin.outputs()
         self._check = AdviceCheck(self._outputs)
         self._lasts = timedelta(seconds=self._inputs.deadline_s)
+        self._watch: DriftWatch | None = None
         self._loaded = False
 
     @property
     def deadline_s(self) -> float:
         """How long after a window's end an answer is of use, in event time."""
         return self._inputs.deadline_s
+
+    @property
+    def flag(self) -> str:
+        """Name of the Boolean output that asks for an effect."""
+        return self._outputs.flag
 
     def load(self) -> None:
         """Verify and load the model, then run synthetic batches so that the first real one is not slow.
@@ -92,6 +99,7 @@ class Runner:
                 f"task '{self.task_name}' cannot use model {self.model_name} {self.model_version} on {self.device}: "
                 f"{_sentence(e)}; train the model again with this version"
             ) from e
+        self._watch = None if model is None else DriftWatch.of(model.config, self._outputs)
         self._loaded = True
         self._warm_up()
 
@@ -132,11 +140,14 @@ class Runner:
             except RefusedError as e:
                 refused[row] = str(e)
         self._count(len(batch), entries, refused)
+        drift = () if self._watch is None else self._watch.see(batch, entries, abstained)
         return BatchResult(
             Status.ANSWERED,
             tuple(entries),
             tuple(Refusal(i, f"task '{self.task_name}': {refused[i]}", i in abstained) for i in sorted(refused)),
             meta={"device": self.device, "inference_s": round(time.perf_counter() - started, 6)},
+            drift=drift,
+            watched=self._watch is not None,
         )
 
     def close(self) -> None:

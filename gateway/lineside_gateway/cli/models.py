@@ -1,4 +1,4 @@
-"""``models``: who made a model, and whose models are loaded; the work is done by the workers' own command line."""
+"""``models``: versions, their stages, and who made them; the work is done by the workers' own command line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from lineside_gateway.cli.extras import require
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    models = typer.Typer(help="Models: keys and signatures.", no_args_is_help=True)
+    models = typer.Typer(help="Models: versions and their stages, keys and signatures.", no_args_is_help=True)
     models.command()(keygen)
     models.command()(sign)
     models.command()(verify)
     models.command()(trust)
     models.command()(keys)
+    models.command(name="list")(list_versions)
+    for command in (show, promote, rollback, compare):
+        models.command()(command)
     app.add_typer(models, name="models")
 
 
@@ -82,6 +85,87 @@ def keys() -> None:
     Example: lineside models keys
     """
     run_models("keys")
+
+
+_Models = Annotated[Path | None, typer.Option("--models", help="Models directory. Default: LINESIDE_MODELS.")]
+_Task = Annotated[str, typer.Option(help="Task; may be left out where one task has versions.")]
+
+
+def list_versions(
+    models: _Models = None, task: Annotated[str, typer.Option(help="Only versions of this task.")] = ""
+) -> None:
+    """List versions and their stages: candidate, shadow, canary (with its equipment), full.
+
+    Example: lineside models list --models var/models
+    """
+    run_models("list", *_given(models, task))
+
+
+def show(version: Annotated[str, typer.Argument(help="Version.")], models: _Models = None, task: _Task = "") -> None:
+    """Show where a version comes from, how every candidate measured, and what was done with it.
+
+    Example: lineside models show 56f4063649da
+    """
+    run_models("show", version, *_given(models, task))
+
+
+def promote(
+    version: Annotated[str, typer.Argument(help="Version.")],
+    to: Annotated[str, typer.Option(help="shadow: recorded only. canary: answers for --equipment. full: for all.")],
+    equipment: Annotated[str, typer.Option(help="equipment_ids of the canary, by commas.")] = "",
+    skip_stages: Annotated[bool, typer.Option("--skip-stages", help="Leave out the stages between.")] = False,
+    models: _Models = None,
+    task: _Task = "",
+) -> None:
+    """Move a version one stage up. Running workers follow before their next batch.
+
+    A version in shadow or canary is taken back by itself when it errs, is slow, or drifts from the one in full.
+
+    [bold]Examples[/]
+
+      lineside models promote 56f4063649da --to shadow
+
+      lineside models promote 56f4063649da --to canary --equipment A1
+
+      lineside models promote 56f4063649da --to full
+    """
+    chosen = [*(["--equipment", equipment] if equipment else []), *(["--skip-stages"] if skip_stages else [])]
+    run_models("promote", version, "--to", to, *chosen, *_given(models, task))
+
+
+def rollback(
+    version: Annotated[str, typer.Option(help="Which. Default: the canary, else the newest shadow, else full.")] = "",
+    cause: Annotated[str, typer.Option(help="Why, for the history.")] = "",
+    models: _Models = None,
+    task: _Task = "",
+) -> None:
+    """Take a version back; from full to the version that was there before.
+
+    Example: lineside models rollback --cause "too many alarms on B1"
+    """
+    chosen = [*(["--version", version] if version else []), *(["--cause", cause] if cause else [])]
+    run_models("rollback", *chosen, *_given(models, task))
+
+
+def compare(
+    one: Annotated[str, typer.Argument(help="Version.")],
+    other: Annotated[str, typer.Argument(help="Version.")],
+    recording: Annotated[Path, typer.Option(help="Folder of a recording.")],
+    day: Annotated[str, typer.Option(help="Only windows that end on this day, such as 2026-01-10.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="List every difference.")] = False,
+    models: _Models = None,
+    task: _Task = "",
+) -> None:
+    """Replay a recorded day through two versions and list where they differ, before a promotion.
+
+    Example: lineside models compare 56f4063649da 9a1b33c0ffee --recording var/recorded --day 2026-01-10
+    """
+    chosen = [*(["--day", day] if day else []), *(["--all"] if every else [])]
+    run_models("compare", one, other, "--recording", str(recording), *chosen, *_given(models, task))
+
+
+def _given(models: Path | None, task: str) -> list[str]:
+    return [*(["--models", str(models)] if models else []), *(["--task", task] if task else [])]
 
 
 def run_models(*args: str) -> None:

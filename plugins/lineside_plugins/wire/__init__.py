@@ -12,6 +12,7 @@ from lineside_plugins.wire.batches import decode_batch, encode_batch
 from lineside_plugins.wire.errors import WireError
 from lineside_plugins.wire.results import (
     BatchResult,
+    Drift,
     Refusal,
     Status,
     decode_result,
@@ -23,6 +24,7 @@ from lineside_plugins.wire.signature import sign, verify
 
 __all__ = [
     "BatchResult",
+    "Drift",
     "Refusal",
     "Status",
     "WireError",

@@ -44,11 +44,22 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """What a model reads or says on ``equipment_id`` is not what it learned from any more; ``tag`` "": what it says."""
+
+    equipment_id: str
+    tag: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class BatchResult:
     """What became of one batch. ``recommendations`` has one entry per window, in order; empty unless ANSWERED.
 
     An entry is None where the task had nothing to say, or where ``refused`` has a row for it. ``meta`` holds figures
-    for the operator: worker, device, seconds of inference, attempts.
+    for the operator: worker, device, seconds of inference, attempts; "canary" is the version that answered for some.
+    ``shadow`` is what versions in shadow said, to be recorded and not shown. ``drift`` stands until a later batch with
+    the same equipment has it no more; ``watched`` says whether anybody looked.
     """
 
     status: Status
@@ -56,6 +67,9 @@ class BatchResult:
     refused: tuple[Refusal, ...] = ()
     error: str = ""
     meta: Mapping[str, Scalar] = field(default_factory=dict)
+    shadow: tuple[Recommendation, ...] = ()
+    drift: tuple[Drift, ...] = ()
+    watched: bool = False
 
 
 def encode_result(result: BatchResult) -> bytes:
@@ -67,6 +81,10 @@ def encode_result(result: BatchResult) -> bytes:
         "error": result.error,
         "meta": dict(result.meta),
     }
+    if result.shadow:
+        row["shadow"] = _table(result.shadow)
+    if result.watched:
+        row["drift"] = [[d.equipment_id, d.tag, d.cause] for d in result.drift]
     return to_json(row, inf_nan_mode="null")
 
 
@@ -84,6 +102,9 @@ def decode_result(data: bytes) -> BatchResult:
             refused=tuple(Refusal(int(i), str(why), bool(own)) for i, why, own in row["refused"]),
             error=str(row["error"]),
             meta=dict(row["meta"]),
+            shadow=tuple(r for r in _recommendations(row["shadow"]) if r is not None) if "shadow" in row else (),
+            drift=tuple(Drift(str(e), str(t), str(c)) for e, t, c in row.get("drift", ())),
+            watched="drift" in row,
         )
     except UNREADABLE as e:
         raise WireError(f"result of {len(data)} bytes cannot be read: {e}") from e

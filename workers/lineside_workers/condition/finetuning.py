@@ -94,7 +94,10 @@ def finetune(
         "period_s": pretrained.config.period_s, "threshold": threshold, "calibration": [won.slope, won.offset],
         "encoder": {"hidden": list(pretrained.recipe.hidden), "embedding": pretrained.recipe.embedding},
         "question": question,
-        "reference": reference(data.of(split.train), list(pretrained.config.tags)),
+        "reference": {
+            **reference(data.of(split.train), list(pretrained.config.tags)),
+            "": [float(v) for v in np.quantile(won.probability(data.of(split.train).x), DECILES)],
+        },
         "costs": {"miss": costs.miss, "alarm": costs.alarm},
     }  # fmt: skip
     measured = {r["candidate"]: r for r in report if r["split"] == "test"}

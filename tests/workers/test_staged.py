@@ -1,0 +1,105 @@
+"""Several versions of one task in one worker: who answers, who is only recorded, who is taken back."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lineside_plugins import TrainedModel
+from lineside_plugins.wire import BatchResult, Status, decode_result, encode_result
+from lineside_workers.candidate_watch import CandidateWatch
+from lineside_workers.errors import ModelError
+from lineside_workers.staged import Staged
+from lineside_workers.store import ModelStore, Origin
+from lineside_workers.versions import Limits, Stage, Versions
+
+
+@pytest.fixture
+def versions(tiny: str, tmp_path: Path, tiny_model: TrainedModel) -> Versions:
+    """Versions of the tiny task whose scale is their number."""
+    made = Versions(ModelStore(tmp_path / "models"), tiny)
+    for number in (1, 2, 3):
+        scale = np.array([number], dtype=np.float32)
+        model = replace(tiny_model, config={"scale": float(number)}, tensors={"scale": scale})
+        made.add(model, f"v{number}", Origin())
+    return made
+
+
+def staged(versions: Versions) -> Staged:
+    made = Staged(versions.task, {}, device="cpu", store=versions.store)
+    made.load()
+    return made
+
+
+def means(result) -> list[tuple[str, float]]:
+    return [(r.model_version, r.value["mean"]) for r in result.recommendations]
+
+
+def test_each_stage_has_its_say(versions: Versions, make_batch) -> None:
+    """Full answers, canary answers for its equipment alone, shadow stands beside and survives the wire."""
+    versions.promote("v1", Stage.FULL)
+    worker = staged(versions)
+    assert means(worker.answer(make_batch(1.0, 1.0))) == [("v1", 1.0), ("v1", 1.0)]
+    versions.promote("v2", Stage.CANARY, equipment=("M1",), skip=True)
+    versions.promote("v3", Stage.SHADOW)
+    result = decode_result(encode_result(worker.answer(make_batch(1.0, 1.0))))
+    assert means(result) == [("v1", 1.0), ("v2", 2.0)]
+    assert result.meta["canary"] == "v2"
+    assert [(r.model_version, r.equipment_id, r.value["mean"]) for r in result.shadow] == [
+        ("v3", "M0", 3.0), ("v3", "M1", 3.0),
+    ]  # fmt: skip
+
+
+def test_a_promotion_and_a_rollback_reach_a_running_worker(versions: Versions, make_batch) -> None:
+    """What `lineside models` changes holds from the next batch on, without a restart."""
+    versions.promote("v1", Stage.FULL)
+    worker = staged(versions)
+    versions.promote("v3", Stage.FULL, skip=True)
+    assert means(worker.answer(make_batch(1.0))) == [("v3", 3.0)]
+    assert worker.model_version == "v3"
+    versions.rollback("worse")
+    assert means(worker.answer(make_batch(1.0))) == [("v1", 1.0)]
+
+
+def test_a_first_version_may_begin_in_shadow(versions: Versions, tiny_site: Path, make_batch) -> None:
+    """Where nothing is in full and nothing ships, shadow is recorded and nobody answers."""
+    shutil.rmtree(tiny_site / "tiny_task" / "weights")
+    with pytest.raises(ModelError, match="ships no weights"):
+        staged(versions)
+    versions.promote("v1", Stage.SHADOW)
+    result = staged(versions).answer(make_batch(1.0))
+    assert result.recommendations == (None,)
+    assert [r.model_version for r in result.shadow] == ["v1"]
+
+
+@pytest.mark.parametrize(("scale", "cause"), [(float("nan"), "errors"), (4.0, "drift")])
+def test_a_version_that_breaks_its_limits_is_taken_back(
+    versions: Versions, tiny_model: TrainedModel, make_batch, scale: float, cause: str
+) -> None:
+    """A canary that errs, or flags what full does not, goes by itself; full answers on, the cause is in the history."""
+    bad = replace(tiny_model, tensors={"scale": np.array([scale], dtype=np.float32)})
+    versions.add(bad, "bad", Origin())
+    versions.promote("v1", Stage.FULL)
+    versions.promote("bad", Stage.CANARY, equipment=("M0",), skip=True)
+    worker = staged(versions)
+    for _ in range(40):
+        result = worker.answer(make_batch(0.3, 0.3))  # below the threshold for v1, above it for four times as much
+    assert {version for version, _ in means(result)} == {"v1"}
+    step = versions.rollout().history[-1]
+    assert (step.action, step.version, step.by) == ("rolled back", "bad", "worker")
+    assert step.cause.startswith(cause)
+
+
+def test_a_slow_version_has_to_go() -> None:
+    """Latency beyond the floor and the ratio to the version in full is a cause of its own."""
+    answered = BatchResult(Status.ANSWERED, (None,) * 16)
+    watch = CandidateWatch(Limits(), "flag")
+    assert [watch.see(answered, 0.19, answered, 0.01, 16) for _ in range(4)] == ["", "", "", ""]
+    watch = CandidateWatch(Limits(), "flag")
+    said = [watch.see(answered, 0.3, answered, 0.01, 16) for _ in range(2)]
+    assert said[0] == ""
+    assert said[1].startswith("latency: 300 ms a batch, at most 200")

@@ -1,0 +1,139 @@
+"""Whether what a model reads and says is still what it learned from, machine by machine.
+
+Per tag of a machine ADWIN follows the mean of its windows; per machine one more follows the output. A change counts as
+drift where the mean after it lies outside what training windows showed: a machine that changes its load within the
+known range changes, and does not drift. So does a machine of which the model abstains again and again over one tag.
+
+Source: Bifet and Gavaldà, Learning from Time-Changing Data with Adaptive Windowing (2007); river's implementation.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineside_plugins.contract import DataType, Outputs
+from lineside_plugins.types import Abstention, Recommendation, WindowBatch
+from lineside_plugins.wire import Drift
+
+REFERENCE, OUTPUT = "reference", ""
+DELTA = 0.002  # ADWIN's own default: the share of changes seen where there are none
+SLACK = 0.25  # of the range of training windows, outside of which a mean is strange
+ABSTAINED_IN_A_ROW = 3  # looks over one tag; fewer are a passing state
+MAX_MACHINES = 4096
+
+
+@dataclass(slots=True)
+class _Followed:
+    """One quantity of one machine. ``changed`` once ADWIN has seen a change; ``level`` its mean since."""
+
+    adwin: Any
+    low: float
+    high: float
+    changed: bool = False
+
+    def add(self, value: float) -> None:
+        self.adwin.update(value)
+        self.changed |= bool(self.adwin.drift_detected)
+
+    @property
+    def strange(self) -> bool:
+        """Whether it changed, and stands outside what was learned from."""
+        return self.changed and not self.low <= float(self.adwin.estimation) <= self.high
+
+
+@dataclass(slots=True)
+class _Machine:
+    followed: dict[str, _Followed]
+    abstained: Counter[str] = field(default_factory=Counter)
+    cause: str = ""
+
+
+class DriftWatch:
+    """Follows the machines of one model in one process. ``ranges`` are lowest and highest training means by tag."""
+
+    def __init__(self, ranges: Mapping[str, tuple[float, float]], output: str) -> None:
+        """``output`` names the field followed; its range is under ``OUTPUT``."""
+        # river takes a second to import, and only models with a reference need it.
+        self._new_adwin: Callable[[], Any] = partial(import_module("river.drift").ADWIN, delta=DELTA, clock=1)
+        self._ranges = {tag: _widened(*limits) for tag, limits in ranges.items()}
+        self._output = output
+        self._machines: dict[str, _Machine] = {}
+
+    @classmethod
+    def of(cls, config: Mapping[str, object], outputs: Outputs) -> DriftWatch | None:
+        """A watch for a model that holds the deciles of its training windows, None for any other."""
+        reference = config.get(REFERENCE)
+        if not isinstance(reference, Mapping):
+            return None
+        deciles = cast("Mapping[str, Sequence[float]]", reference)
+        numbers = [f.name for f in outputs.fields if f.data_type is DataType.DOUBLE]
+        return cls({tag: (float(d[0]), float(d[-1])) for tag, d in deciles.items()}, numbers[0] if numbers else "")
+
+    def see(
+        self, batch: WindowBatch, said: Sequence[Recommendation | None], abstained: Mapping[int, Abstention]
+    ) -> tuple[Drift, ...]:
+        """Take the windows of ``batch`` in; what has drifted on its machines now."""
+        found: dict[str, tuple[Drift, ...]] = {}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Mean of empty slice")  # a tag that was not seen is NaN by contract
+            means: NDArray[np.float32] = np.nanmean(batch.values, axis=1)
+        for i, name in enumerate(batch.equipment_ids):
+            machine = self._machine(name)
+            for c, tag in enumerate(batch.tags):
+                if tag in machine.followed and np.isfinite(means[i, c]):
+                    machine.followed[tag].add(float(means[i, c]))
+            entry = said[i]
+            value = None if entry is None else entry.value.get(self._output)
+            if OUTPUT in machine.followed and isinstance(value, float):
+                machine.followed[OUTPUT].add(value)
+            self._note(machine, abstained.get(i))
+            found[name] = tuple(_drifts(name, machine))
+        return tuple(d for drifts in found.values() for d in drifts)
+
+    def _note(self, machine: _Machine, abstention: Abstention | None) -> None:
+        if abstention is None or not abstention.tag:
+            machine.abstained.clear()
+            return
+        again = machine.abstained[abstention.tag] + 1
+        machine.abstained.clear()
+        machine.abstained[abstention.tag] = again
+        machine.cause = abstention.cause
+
+    def _machine(self, name: str) -> _Machine:
+        if name not in self._machines:
+            if len(self._machines) >= MAX_MACHINES:
+                self._machines.pop(next(iter(self._machines)))
+            self._machines[name] = _Machine({t: _Followed(self._new_adwin(), *r) for t, r in self._ranges.items()})
+        return self._machines[name]
+
+
+def _drifts(name: str, machine: _Machine) -> list[Drift]:
+    out = []
+    for tag, one in machine.followed.items():
+        if one.strange:
+            level = float(one.adwin.estimation)
+            what = f"{name}.{tag}" if tag else f"what is said about {name}"
+            out.append(
+                Drift(name, tag, f"{what} has drifted to {level:.3g}; learned from {one.low:.3g} to {one.high:.3g}")
+            )
+    known = {d.tag for d in out}
+    out += [
+        Drift(name, tag, f"{name}: {machine.cause}")
+        for tag, times in machine.abstained.items()
+        if times >= ABSTAINED_IN_A_ROW and tag not in known
+    ]
+    return out
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    slack = SLACK * (high - low)
+    return low - slack, high + slack

@@ -1,0 +1,111 @@
+"""A recorded stretch through two versions of a model, and where they differ: to be read before a promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lineside_plugins import registry
+from lineside_plugins.types import WindowBatch
+from lineside_plugins.wire import Status
+from lineside_workers.errors import RecordingError
+from lineside_workers.recorded.reading import Recorded, grid
+from lineside_workers.runner import Runner
+
+BATCH = 256
+FAR = 0.1  # difference of a number within 0..1 that is worth a row
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One version's word on one window: the flag, the first number, or why there is none."""
+
+    flag: bool | None
+    value: float | None
+    why: str
+
+    def __str__(self) -> str:
+        if self.why:
+            return "abstains"
+        return "nothing" if self.flag is None else f"{'flag' if self.flag else 'no flag'} {self.value:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A window on which two versions do not say the same."""
+
+    equipment_id: str
+    end: str
+    one: Said
+    other: Said
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Windows replayed, and those that differ: in flag or abstention, or by more than ``FAR``."""
+
+    windows: int
+    flags: tuple[int, int]
+    abstentions: tuple[int, int]
+    differences: tuple[Difference, ...]
+
+
+def compare(found: Recorded, task: str, one: Runner, other: Runner, day: str = "") -> Comparison:
+    """Ask both about every window of ``found`` that ends on ``day`` (ISO 8601; "" for all of them).
+
+    Raises:
+        RecordingError: The task reads more than windows, or no window ends then.
+    """
+    windows, flags, abstentions, differences = 0, [0, 0], [0, 0], []
+    for batch in _batches(found, task, day):
+        said = [_said(runner, batch) for runner in (one, other)]
+        windows += len(batch)
+        for k in range(2):
+            flags[k] += sum(s.flag is True for s in said[k])
+            abstentions[k] += sum(bool(s.why) for s in said[k])
+        for i, (a, b) in enumerate(zip(*said, strict=True)):
+            if a.flag != b.flag or bool(a.why) != bool(b.why) or abs((a.value or 0) - (b.value or 0)) > FAR:
+                differences.append(Difference(batch.equipment_ids[i], str(batch.end[i])[:19], a, b))
+    if not windows:
+        raise RecordingError(f"no window of {found.root} ends on {day or 'any day'}; choose another --day")
+    return Comparison(windows, (flags[0], flags[1]), (abstentions[0], abstentions[1]), tuple(differences))
+
+
+def _batches(found: Recorded, task: str, day: str) -> Iterator[WindowBatch]:
+    inputs = registry.create(task).inputs()
+    spec = inputs.window
+    if spec is None or inputs.snapshot or inputs.records:
+        raise RecordingError(f"task '{task}' reads more than windows of tags; a replay knows nothing else")
+    tags = tuple(c.tag for c in spec.channels)
+    for machine in found.equipment_ids:
+        if any((machine, t) not in found.series for t in tags):
+            continue
+        end_us, cells = grid(found, machine, tags, spec.period_s)
+        if len(end_us) < spec.length:
+            continue
+        views = np.lib.stride_tricks.sliding_window_view(cells, spec.length, axis=0).transpose(0, 2, 1)
+        ends = end_us[spec.length - 1 :].astype("datetime64[us]")
+        step = max(1, round((inputs.trigger.every_s or spec.period_s) / spec.period_s))
+        chosen = np.flatnonzero(np.datetime_as_string(ends, "D") == day) if day else np.arange(len(ends))
+        for rows in np.array_split(chosen[::step], max(1, -(-len(chosen) // BATCH))):
+            if len(rows):
+                values = np.ascontiguousarray(views[rows])
+                yield WindowBatch(
+                    (machine,) * len(rows), tags, values, np.isfinite(values), ends[rows], spec.period_s,
+                    ({},) * len(rows), ({},) * len(rows),
+                )  # fmt: skip
+
+
+def _said(runner: Runner, batch: WindowBatch) -> list[Said]:
+    result = runner.answer(batch)
+    if result.status is not Status.ANSWERED:
+        raise RecordingError(f"{runner.model_name} {runner.model_version} did not answer: {result.error}")
+    why = {r.index: r.why for r in result.refused}
+    out = []
+    for i, rec in enumerate(result.recommendations):
+        numbers = [] if rec is None else [v for v in rec.value.values() if isinstance(v, float)]
+        flag = None if rec is None else bool(rec.value.get(runner.flag))
+        out.append(Said(flag, numbers[0] if numbers else None, why.get(i, "")))
+    return out

@@ -1,0 +1,208 @@
+"""The versions of one task side by side: full answers, canary answers for its equipment, shadow is only recorded.
+
+Without a models directory there is one version and nothing else happens here. Who is asked is read anew when
+``lineside models`` has changed it, before the next batch. A version in shadow or canary that breaks its limits is
+taken back by itself, and the cause is in the history.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+from lineside_plugins.types import Recommendation, WindowBatch
+from lineside_plugins.wire import BatchResult, Refusal, Status
+from lineside_workers.candidate_watch import CandidateWatch
+from lineside_workers.errors import ModelError, WorkerError
+from lineside_workers.runner import Runner
+from lineside_workers.store import ModelStore
+from lineside_workers.versions import Rollout, Stage, Versions
+
+logger = logging.getLogger(__name__)
+
+WATCHER = "worker"  # who takes a version back, in the history
+
+
+class Staged:
+    """Runs the versions of one task. Not thread-safe: one thread loads, runs and closes it."""
+
+    def __init__(self, task: str, config: Mapping[str, object], *, device: str, store: ModelStore) -> None:
+        """Check task and configuration; models are read by ``load``.
+
+        Raises:
+            TaskError: The task is not installed or its configuration does not fit.
+            DeviceError: The device is not on this machine.
+        """
+        self.task = task
+        self._config, self._device, self._store = config, device, store
+        self._plain = Runner(task, config, device=device, store=store)
+        self._full: Runner | None = None
+        self._others: dict[str, Runner] = {}
+        self._watches: dict[str, tuple[Stage, CandidateWatch]] = {}
+        self._versions = None if store.root is None else Versions(store, task)
+        self._rollout = Rollout()
+        self._mark = (0, 0)
+
+    @property
+    def deadline_s(self) -> float:
+        """How long after a window's end an answer is of use, in event time."""
+        return self._plain.deadline_s
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model in full."""
+        return self._plain.model_name if self._full is None else self._full.model_name
+
+    @property
+    def model_version(self) -> str:
+        """Version in full; "" while there is none."""
+        return "" if self._full is None else self._full.model_version
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Windows by fate, of the version in full."""
+        return self._plain.counts if self._full is None else self._full.counts
+
+    def load(self) -> None:
+        """Load what is in full, canary and shadow.
+
+        Raises:
+            ModelError: The version in full does not verify, or there is none and nothing in shadow or canary either.
+            WorkerError: The task cannot use it.
+        """
+        if self._versions is not None:
+            self._mark = self._versions.changed_ns()
+            self._rollout = self._versions.rollout()
+        try:
+            self._plain.load()
+            self._full = self._plain
+        except ModelError:
+            if self._rollout.full or not self._asked():
+                raise
+            logger.warning("nothing in full task=%s asked=%s", self.task, ",".join(self._asked()))
+        self._load_others()
+
+    def answer(self, batch: WindowBatch) -> BatchResult:
+        """What the version in full says, the canary's word for its equipment, and the shadow's beside."""
+        self._look()
+        started = time.perf_counter()
+        full = None if self._full is None else self._full.answer(batch)
+        full_s = time.perf_counter() - started
+        result = full or BatchResult(Status.ANSWERED, (None,) * len(batch), meta={"device": self._plain.device})
+        for version in self._asked():
+            runner = self._others.get(version)
+            rows = self._rows(version, batch)
+            if runner is None or not rows:
+                continue
+            part = batch if len(rows) == len(batch) else batch.select(rows)
+            started = time.perf_counter()
+            said = runner.answer(part)
+            own_s = time.perf_counter() - started
+            same = None if full is None else _rows_of(full, rows)
+            if cause := self._watches[version][1].see(said, own_s, same, full_s, len(rows)):
+                self._withdraw(version, cause)
+            elif version == self._rollout.canary:
+                result = _merged(result, said, rows, version)
+            else:
+                heard = tuple(r for r in said.recommendations if r is not None)
+                result = replace(result, shadow=(*result.shadow, *heard))
+        return result
+
+    def close(self) -> None:
+        """Let every version release its model."""
+        for runner in (self._plain, *self._others.values(), *([self._full] if self._full else [])):
+            runner.close()
+
+    def _asked(self) -> tuple[str, ...]:
+        """Versions beside the one in full, the canary first."""
+        return (*([self._rollout.canary] if self._rollout.canary else []), *self._rollout.shadow)
+
+    def _rows(self, version: str, batch: WindowBatch) -> list[int]:
+        if version != self._rollout.canary:
+            return list(range(len(batch)))
+        return [i for i, name in enumerate(batch.equipment_ids) if name in self._rollout.equipment]
+
+    def _look(self) -> None:
+        """Follow what ``lineside models`` has changed; a version that cannot be used is left out and named."""
+        if self._versions is None or (mark := self._versions.changed_ns()) == self._mark:
+            return
+        self._mark = mark
+        try:
+            self._rollout = self._versions.rollout()
+            if self._rollout.full and self._rollout.full != self.model_version:
+                fresh = self._runner(self._rollout.full)
+                if self._full is not None:
+                    self._full.close()
+                self._full = fresh
+                logger.info("model changed task=%s version=%s", self.task, fresh.model_version)
+        except WorkerError as e:
+            logger.error("version not served task=%s error=%s", self.task, e)  # noqa: TRY400 - a sentence says all
+        self._load_others()
+
+    def _load_others(self) -> None:
+        wanted = self._asked()
+        for version in [v for v in self._others if v not in wanted]:
+            self._others.pop(version).close()
+        for version in wanted:
+            stage = self._rollout.stage_of(version)
+            if version not in self._others:
+                try:
+                    self._others[version] = self._runner(version)
+                except WorkerError as e:
+                    logger.error("version not served task=%s version=%s error=%s", self.task, version, e)  # noqa: TRY400
+                    self._withdraw(version, f"cannot be loaded: {e}")
+                    continue
+            if version not in self._watches or self._watches[version][0] is not stage:
+                self._watches[version] = stage, CandidateWatch(self._rollout.limits, self._plain.flag)
+
+    def _runner(self, version: str) -> Runner:
+        assert self._versions is not None  # noqa: S101 - there are versions only where there is a models directory
+        folder = self._versions.folder(version)
+        runner = Runner(self.task, self._config, folder, self._device, store=self._store)
+        runner.load()
+        return runner
+
+    def _withdraw(self, version: str, cause: str) -> None:
+        """Take ``version`` back here at once, and for all workers in the file."""
+        assert self._versions is not None  # noqa: S101 - as above
+        self._rollout = self._rollout.without(version)
+        if (runner := self._others.pop(version, None)) is not None:
+            runner.close()
+        logger.warning("version taken back task=%s version=%s cause=%s", self.task, version, cause)
+        try:
+            self._versions.rollback(cause, version=version, by=WATCHER)
+            self._mark = self._versions.changed_ns()
+        except (WorkerError, OSError) as e:  # another worker was faster, or the folder is read-only here
+            logger.warning("rollback not written task=%s version=%s error=%s", self.task, version, e)
+
+
+def _rows_of(result: BatchResult, rows: list[int]) -> BatchResult:
+    """The part of an answer that is about ``rows``."""
+    if result.status is not Status.ANSWERED or len(rows) == len(result.recommendations):
+        return result
+    place = {row: i for i, row in enumerate(rows)}
+    refused = tuple(replace(r, index=place[r.index]) for r in result.refused if r.index in place)
+    return replace(result, recommendations=tuple(result.recommendations[i] for i in rows), refused=refused)
+
+
+def _merged(result: BatchResult, canary: BatchResult, rows: list[int], version: str) -> BatchResult:
+    """``result`` with the canary's word at ``rows``; where it failed the version in full keeps the word."""
+    if canary.status is not Status.ANSWERED or result.status is not Status.ANSWERED:
+        return result
+    entries: list[Recommendation | None] = list(result.recommendations)
+    own = set(rows)
+    refused = [r for r in result.refused if r.index not in own]
+    refused += [Refusal(rows[r.index], r.why, r.abstained) for r in canary.refused]
+    for i, row in enumerate(rows):
+        entries[row] = canary.recommendations[i]
+    return replace(
+        result,
+        recommendations=tuple(entries),
+        refused=tuple(sorted(refused, key=lambda r: r.index)),
+        meta={**result.meta, "canary": version},
+        drift=(*result.drift, *(d for d in canary.drift if d not in result.drift)),
+        watched=result.watched or canary.watched,
+    )
