@@ -27,7 +27,7 @@ def test_every_built_service_names_an_existing_dockerfile(name: str) -> None:
     assert (DOCKER.parent / service(name)["build"]["dockerfile"]).exists()
 
 
-@pytest.mark.parametrize("name", ["gateway.Dockerfile", "worker.Dockerfile"])
+@pytest.mark.parametrize("name", ["gateway.Dockerfile", "worker.Dockerfile", "fuxa/Dockerfile", "node-red/Dockerfile"])
 def test_images_do_not_run_as_root_and_say_when_they_are_ill(name: str) -> None:
     """Each image switches to an unprivileged user, keeps its data on volumes and has a health check."""
     text = (DOCKER / name).read_text()

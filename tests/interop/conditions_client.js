@@ -2,7 +2,8 @@
 // acknowledge, confirm, comment, accept, reject, write, history. Takes {endpoint, uri, certificate, key, pki,
 // comers: [{machine, ...}]} (session.js says what they are) and gives what each comer met.
 const opcua = require("node-opcua-client");
-const { visit, main } = require("./session.js");
+const { visit } = require("./session.js");
+const { main } = require("./program.js");
 const { AttributeIds, DataType } = opcua;
 
 async function browseTypes(session, ns, machine) {

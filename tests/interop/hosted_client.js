@@ -1,7 +1,8 @@
 // A plain OPC UA client of another make: reads one recommendation by browse path, watches its flag until it is no more
 // Good, tries to write it and to log in as admin. Takes {endpoint}.
 const opcua = require("node-opcua-client");
-const { visit, main } = require("./session.js");
+const { visit } = require("./session.js");
+const { main } = require("./program.js");
 const fields = ["Flag", "Confidence", "Reason", "ModelVersion", "WindowEnd", "Reasons"];
 const WAIT_MS = 60000;
 

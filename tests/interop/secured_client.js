@@ -1,7 +1,8 @@
 // A client of another make over secured channels: each user comes in, reads, tries to write and to hold the plant at
 // advisory. Takes {endpoint, uri, certificate, key, pki, users: [...]} (session.js says what they are).
 const opcua = require("node-opcua-client");
-const { visit, firstLine, main } = require("./session.js");
+const { visit, firstLine } = require("./session.js");
+const { main } = require("./program.js");
 
 async function tryAll(session, ns) {
   const nodeId = `ns=${ns};s=A1.maintenance.flag`;

@@ -41,8 +41,3 @@ exports.visit = async (given, comer, work) => {
 };
 
 exports.firstLine = (e) => String(e.message).split("\n")[0];
-
-// Runs a program: its JSON object from stdin, what it returns as JSON to stdout.
-exports.main = (program) => program(JSON.parse(fs.readFileSync(0, "utf-8")))
-  .then((seen) => process.stdout.write(JSON.stringify(seen) + "\n", () => process.exit(0)))
-  .catch((e) => { console.error(e); process.exit(1); });

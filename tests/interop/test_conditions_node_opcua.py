@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.conftest import Start
+from tests.interop.conftest import HERE, Start
 from tests.interop.house import OTTO, VIV, advice, house
 
 pytestmark = pytest.mark.interop("node-opcua-client@2.186.4")
@@ -61,7 +61,7 @@ async def test_node_opcua_answers_recommendations_as_far_as_its_user_may(tmp_pat
         comers: list[dict[str, Any]] = [{"machine": m, **way} for m, way in zip(machines, ways, strict=True)]
         for machine in machines:
             await home.server.publish(advice(machine, 0))
-        async with node("conditions_client.js", {**home.way_in, "comers": comers}) as program:
+        async with node(HERE / "conditions_client.js", given={**home.way_in, "comers": comers}) as program:
             for machine in machines:
                 await program.step(f"{machine} is watched")
                 await home.server.publish(advice(machine, 1))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lineside_gateway.publish import HostedServer, HostedTask
-from tests.interop.conftest import Start
+from tests.interop.conftest import HERE, Start
 from tests.interop.house import END, OTTO, OUTPUTS, VIV, advice, house
 
 pytestmark = pytest.mark.interop("node-opcua-client@2.186.4")
@@ -19,7 +19,7 @@ async def test_node_opcua_reads_watches_and_is_kept_out(node: Start) -> None:
     await server.start()
     try:
         await server.publish(advice("A1", 1))
-        async with node("hosted_client.js", {"endpoint": server.endpoint}) as program:
+        async with node(HERE / "hosted_client.js", given={"endpoint": server.endpoint}) as program:
             await program.step("watching")
             await server.expire(END.replace(hour=8))
             seen = await program.result()
@@ -46,7 +46,9 @@ async def test_node_opcua_comes_in_over_every_policy_with_its_rights_only(tmp_pa
         comers = [{**who, **way} for way in ways for who in (VIV, OTTO, home.cora)]
         strangers = [{**who, "password": "guess", **way} for way in ways for who in ({"name": "admin"}, VIV)]
         await home.server.publish(advice("A1", 1))
-        async with node("secured_client.js", {**home.way_in, "users": [*comers, *strangers, *ways]}) as program:
+        async with node(
+            HERE / "secured_client.js", given={**home.way_in, "users": [*comers, *strangers, *ways]}
+        ) as program:
             seen = await program.result()
     viewer = {"flag": True, "write": "BadUserAccessDenied", "call": "BadUserAccessDenied", "few": "BadUserAccessDenied"}
     operator = {"flag": True, "write": "BadUserAccessDenied", "call": "Good", "few": "BadArgumentsMissing"}

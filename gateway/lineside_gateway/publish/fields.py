@@ -125,13 +125,17 @@ COMMON = (
     Field("state_reason", FieldType.STRING, "Why it stands so: the guard's refusal or the operator's comment"),
     Field("key", FieldType.STRING, "Identity: one effect on the plant per key"),
 )
-STATUS_TEXT = Field("status_text", FieldType.STRING, "Why the values are not Good; empty while they are")
+STANDING = (
+    Field("status_text", FieldType.STRING, "Why the values are not Good; empty while they are"),
+    Field("good", FieldType.BOOLEAN, "Whether the values are Good, for HMIs that show no StatusCode"),
+)
+"""How much the other Variables are worth."""
 STATE = next(f for f in COMMON if f.name == "state")
 
 
 def output_fields(outputs: Outputs) -> tuple[Field, ...]:
     """The declared outputs as hosted Variables, in declared order."""
-    taken = {f.name for f in (*COMMON, STATUS_TEXT)}
+    taken = {f.name for f in (*COMMON, *STANDING)}
     return tuple(_hosted(f, unique_field(f.name, taken)) for f in outputs.fields)
 
 

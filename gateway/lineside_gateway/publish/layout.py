@@ -10,7 +10,7 @@ from asyncua import ua
 
 from lineside_gateway.guard.modes import HOSTED
 from lineside_gateway.publish.conditions import ConditionDesk
-from lineside_gateway.publish.fields import COMMON, STATUS_TEXT, Field, output_fields
+from lineside_gateway.publish.fields import COMMON, STANDING, Field, output_fields
 from lineside_gateway.publish.model import TypeModel
 from lineside_gateway.publish.names import FLAT, ROOT, flat_id, structured_id
 from lineside_gateway.publish.nodeids import ObjectIds, standard
@@ -57,7 +57,7 @@ class Layout:
         above = structured_id(*path, hosted.task)
         node = await self.builder.add_object(parent, above, hosted.task, type_definition=type_definition)
         nodes = RecommendationNodes(hosted, self.builder, self.good_share)
-        for shown in (*output_fields(hosted.outputs), *COMMON, STATUS_TEXT):
+        for shown in (*output_fields(hosted.outputs), *COMMON, *STANDING):
             nodes.cells[shown.name] = await self._cell(node, above, twins, shown, hosted)
         await nodes.announce()
         await self.desk.host(nodes, node, parent, self.root)

@@ -38,7 +38,7 @@ _BAD = {
 }
 
 
-OWN_WORD = ("status_text", "state", "state_reason")
+OWN_WORD = ("status_text", "good", "state", "state_reason")
 """Fields that are the gateway's own word about a recommendation: stamped with its own clock, and Good."""
 
 
@@ -91,8 +91,9 @@ class RecommendationNodes:
 
     async def announce(self) -> None:
         """Say in words that nothing has been recommended yet."""
-        self.cells["status_text"].value = "no recommendation yet"
-        await self._write(self.cells["status_text"], StatusCodes.Good, datetime.now(UTC))
+        for name, value in (("status_text", "no recommendation yet"), ("good", False)):
+            self.cells[name].value = value
+            await self._write(self.cells[name], StatusCodes.Good, datetime.now(UTC))
 
     async def show(self, rec: Recommendation, mode: Mode, state: State, now: datetime | None) -> None:
         """Put ``rec`` on all nodes, the flag last; Uncertain where its inputs were poor or its time is over.
@@ -161,14 +162,16 @@ class RecommendationNodes:
         self.standing = Standing.STALE
         if self.cells["state"].value == State.PROPOSED.value:
             self.cells["state"].value = State.EXPIRED.value
-        text = f"no newer recommendation since {rec.window_end.isoformat()}; valid until {rec.valid_until.isoformat()}"
+        since, until = (at.isoformat(timespec="seconds") for at in (rec.window_end, rec.valid_until))
+        text = f"no newer recommendation since {since}; valid until {until}"
         await self._restate(StatusCodes.UncertainLastUsableValue, text)
 
     async def _restate(self, status: int, text: str) -> None:
-        """Write every cell with ``status``; state and status text are the gateway's own word and stay Good."""
+        """Write every cell with ``status``; what is the gateway's own word stays Good."""
         source = None if self.shown is None else self.shown.window_end
         self.status = status
         self.cells["status_text"].value = text
+        self.cells["good"].value = status == StatusCodes.Good
         own = [self.cells[name] for name in OWN_WORD]
         flag = self.cells[self._flag_field]
         now = datetime.now(UTC)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from asyncua import ua
 
-from lineside_gateway.publish.fields import COMMON, STATUS_TEXT, Field, FieldType, output_fields
+from lineside_gateway.publish.fields import COMMON, STANDING, Field, FieldType, output_fields
 from lineside_gateway.publish.model.enumerations import add_enumerations
 from lineside_gateway.publish.names import browse_name
 from lineside_gateway.publish.nodeids import ObjectIds, standard
@@ -56,7 +56,7 @@ class TypeModel:
         parent = standard(ObjectIds.AcknowledgeableConditionType)
         text = "A model's advice, its reasons, its origin, its worth, and what became of it"
         base = self._types[BASE_TYPE] = await self.builder.add_object_type(parent, BASE_TYPE, text)
-        for shown in (*COMMON, STATUS_TEXT):
+        for shown in (*COMMON, *STANDING):
             await self._declare(base, BASE_TYPE, shown)
         for name, words in METHODS.items():
             identifier = f"{BASE_TYPE}/{name}"
