@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +18,7 @@ from lineside_gateway.audit.chain import AuditError, Head, line, read
 
 ROTATE_BYTES = 16 * 2**20
 KEEP = timedelta(days=400)  # a year and what an audit of that year takes
+FILES_KEPT = 20  # a file spans at most this part of the time that lines are kept, so that age removes them in time
 _TAIL_BYTES = 1 << 20  # longer than any line
 
 
@@ -50,6 +51,7 @@ class AuditLog:
     ) -> None:
         self._folder = folder
         self._clock = clock
+        self._began = clock()
         self._rotate_bytes = rotate_bytes
         self._keep = keep
         self._switching = threading.Lock()
@@ -78,7 +80,7 @@ class AuditLog:
         try:
             self._file.write(text.encode() + b"\n")
             self.head, self._dirty = head, True
-            if self._file.tell() >= self._rotate_bytes:
+            if self._file.tell() >= self._rotate_bytes or self._clock() - self._began > self._keep / FILES_KEPT:
                 self._rotate()
         except OSError as e:
             raise AuditError(f"the audit log in {self._folder} takes no line: {e.strerror or e}; free the disk") from e
@@ -100,6 +102,16 @@ class AuditLog:
                 self._dirty = True
                 raise AuditError(f"the audit log in {self._folder} is not on disk: {e.strerror or e}") from e
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the files be rewritten by their holder: nothing is appended meanwhile, and nobody else gets in."""
+        with self._switching:
+            self._file.close()
+            try:
+                yield
+            finally:
+                self._file = self._open()
+
     def close(self) -> None:
         """Force everything to disk and let the next process in."""
         self.sync()
@@ -110,6 +122,7 @@ class AuditLog:
     def _open(self) -> BinaryIO:
         existing = files(self._folder)
         path = existing[-1] if existing else self._folder / f"audit-{self.head.seq + 1:012d}.jsonl"
+        self._began = _first_time(path) or self._clock()
         return path.open("ab", buffering=0)
 
     def _rotate(self) -> None:
@@ -117,7 +130,7 @@ class AuditLog:
             os.fsync(self._file.fileno())
             self._file.close()
             path = self._folder / f"audit-{self.head.seq + 1:012d}.jsonl"
-            self._file = path.open("ab", buffering=0)
+            self._file, self._began = path.open("ab", buffering=0), self._clock()
         self._prune()
 
     def _prune(self) -> None:
@@ -147,6 +160,15 @@ def _resume(folder: Path) -> tuple[Head, int]:
             return _last(path)[1], torn
         path.unlink()  # a file that got no whole line
     return Head(), torn
+
+
+def _first_time(path: Path) -> datetime | None:
+    """When the first line of a file was written; None where there is none."""
+    if not path.exists() or not path.stat().st_size:
+        return None
+    with path.open(encoding="utf-8") as file, contextlib.suppress(ValueError):  # damage is verify's to tell
+        return datetime.fromisoformat(str(read(file.readline().removesuffix("\n"))[0]["at"]))
+    return None
 
 
 def _last(path: Path) -> tuple[dict[str, object], Head]:

@@ -7,7 +7,18 @@ import sys
 import typer
 from rich.console import Console
 
-from lineside_gateway.cli import inspection, learning, models, oversight, parked, people, recorded, service, trust
+from lineside_gateway.cli import (
+    inspection,
+    learning,
+    models,
+    oversight,
+    parked,
+    people,
+    privacy,
+    recorded,
+    service,
+    trust,
+)
 from lineside_gateway.errors import LinesideError
 from lineside_plugins.registry import TaskError
 
@@ -30,6 +41,7 @@ trust.register(app)
 oversight.register(app)
 people.register(app)
 parked.register(app)
+privacy.register(app)
 
 
 def main() -> None:

@@ -52,12 +52,17 @@ def advisory(
       lineside advisory off -c line1.yaml
     """  # fmt: skip
     from lineside_gateway.guard.switch import PlantSwitch  # noqa: PLC0415 - imports of a command stay with it
+    from lineside_gateway.runtime.names import Names  # noqa: PLC0415
 
     if to not in ADVISORY_TO:
         raise typer.BadParameter(f"'{to}' is not one of {', '.join(ADVISORY_TO)}")
     settings = _settings(config)
     switch = PlantSwitch(settings.gateway.data_dir)
-    found = switch.read() if to == "show" else switch.throw(to == "on", by=getpass.getuser(), why=why)
+    found = (
+        switch.read()
+        if to == "show"
+        else switch.throw(to == "on", by=Names(settings).operator(getpass.getuser()), why=why)
+    )
     if settings.gateway.advisory_only:
         typer.echo("advisory: gateway.advisory_only in the settings holds every task there")
     elif found.demoted:
@@ -85,7 +90,8 @@ def verify(
     if not verdict.intact:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]not intact:[/] {escape(verdict.problem)}")
         raise typer.Exit(NOT_INTACT)
-    typer.echo(f"intact: {verdict.lines} lines from {verdict.first} on")
+    emptied = f", {verdict.redacted} of them emptied by lineside forget" if verdict.redacted else ""
+    typer.echo(f"intact: {verdict.lines} lines from {verdict.first} on{emptied}")
     typer.echo(f"head {verdict.head}")
 
 

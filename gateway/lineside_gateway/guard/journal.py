@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS decisions (
 """
 _INSERT = "INSERT OR REPLACE INTO decisions (key, decision, answered_at) VALUES (?, ?, ?)"
 _SENT, _SETTLED = "UPDATE decisions SET sent=1 WHERE key=?", "UPDATE decisions SET settled=1 WHERE key=?"
+_PRUNE = "DELETE FROM decisions WHERE settled=1 AND julianday(json_extract(decision, '$.decided')) < julianday(?)"
 _PRUNE = "DELETE FROM decisions WHERE number <= (SELECT max(number) FROM decisions) - ?"
 _Statement: TypeAlias = tuple[str, tuple[str, ...]]
 
@@ -150,6 +151,10 @@ class SqliteJournal:
     def settled(self, key: str) -> None:
         """Note that nothing more will come of it."""
         self._mark(_SETTLED, key)
+
+    def prune(self, before: datetime) -> None:
+        """Remove settled decisions of before then, in event time."""
+        self._writer.put((_PRUNE, (before.isoformat(),)))
 
     def close(self) -> None:
         """Finish what was asked for and close the file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -38,16 +39,18 @@ class Logins(UserManager):
     """Identifies users. Passwords are hashed in a thread of their own, one at a time, so that no client waits for it.
 
     ``own_certificate`` is the gateway's: whoever holds its key may look, which is how ``lineside status`` does.
+    ``alias`` makes the name that others read from a user's.
     """
 
     def __init__(
         self, *, anonymous: HostedUser | None, users: Path | None = None, attempts: int = 5, lockout_s: float = 300.0,
-        own_certificate: bytes | None = None,
+        own_certificate: bytes | None = None, alias: Callable[[str], str] = str,
     ) -> None:  # fmt: skip
         self.anonymous = anonymous
         self.users = UsersFile(users) if users is not None else None
         self._lockout = Lockout(attempts, lockout_s, time.monotonic)
         self._own = own_certificate
+        self._alias = alias
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="passwords")
         self._waiting = 0
 
@@ -118,7 +121,7 @@ class Logins(UserManager):
             self._waiting -= 1
         if entry is not None:
             self._lockout.succeeded(name, address)
-            return HostedUser(name=entry.name, granted=entry.role, proof=entry.password)
+            return HostedUser(name=entry.name, granted=entry.role, shown=self._alias(entry.name), proof=entry.password)
         if self._lockout.failed(name, address):
             logger.warning("login_locked user=%r address=%s", name[:64], address)
         else:
@@ -149,4 +152,4 @@ class Logins(UserManager):
             entry = None
         if entry is None:
             raise ServiceError(StatusCodes.BadUserAccessDenied)
-        return HostedUser(name=entry.name, granted=entry.role, proof=entry.certificate)
+        return HostedUser(name=entry.name, granted=entry.role, shown=self._alias(entry.name), proof=entry.certificate)

@@ -40,6 +40,8 @@ class HostedUser(User):
 
     role: UserRole = UserRole.User  # asyncua's own roles decide nothing here, and none of ours is its Admin
     granted: Role = Role.VIEWER
+    shown: str = ""
+    """What others read in place of the name; "" for the name itself."""
     proof: str = ""
     """What he came in with, as the users file keeps it; when that is gone he is out."""
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Access:
 
     ``anonymous_user`` is what a client without user name counts as: a viewer. Without ``pki`` there are no secured
     endpoints. ``trust`` are further places of trusted client certificates.
+    ``alias`` makes the name that others read from a user's.
     """
 
     anonymous: bool = True
@@ -54,6 +56,7 @@ class Access:
     attempts: int = 5
     lockout_s: float = 300.0
     limits: Limits = field(default_factory=Limits)
+    alias: Callable[[str], str] = str
 
 
 class HostingServer(Server):
@@ -159,7 +162,7 @@ def hosting_server(access: Access, rights: Rights) -> Server:
     own = access.pki.own()[0].read_bytes() if access.pki is not None else None
     logins = Logins(
         anonymous=access.anonymous_user if access.anonymous else None, users=access.users, attempts=access.attempts,
-        lockout_s=access.lockout_s, own_certificate=own,
+        lockout_s=access.lockout_s, own_certificate=own, alias=access.alias,
     )  # fmt: skip
     found = differences()
     if found:

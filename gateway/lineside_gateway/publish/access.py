@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from asyncua import ua
 
 from lineside_gateway.hosting import Access, Limits, SubscriptionLimits
@@ -17,11 +19,12 @@ _TYPES: dict[tuple[SecurityPolicy, SecurityMode], ua.SecurityPolicyType] = {
 }
 
 
-def access_of(settings: GatewaySettings, pki: Pki) -> Access:
-    """What the settings grant."""
+def access_of(settings: GatewaySettings, pki: Pki, alias: Callable[[str], str] = str) -> Access:
+    """What the settings grant; ``alias`` makes the name that others read from a user's."""
     security, limits = settings.security, settings.limits
     return Access(
         anonymous=security.anonymous,
+        alias=alias,
         pki=pki,
         policies=tuple(_TYPES[policy, mode] for policy in security.policies for mode in security.modes),
         users=settings.users_file,

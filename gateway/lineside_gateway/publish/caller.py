@@ -29,4 +29,4 @@ def caller() -> Caller:
     if user is None:
         return NOBODY
     granted = user.granted
-    return Caller(user.name or "", granted.includes(Role.OPERATOR), granted.includes(Role.ENGINEER))
+    return Caller(user.shown or user.name or "", granted.includes(Role.OPERATOR), granted.includes(Role.ENGINEER))

@@ -28,12 +28,14 @@ from lineside_gateway.runtime.broker_access import broker_url, hmac_key
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed, Listeners
 from lineside_gateway.runtime.metrics import Source, serve_metrics
+from lineside_gateway.runtime.names import Names
 from lineside_gateway.runtime.on_disk import OnDisk, on_disk
 from lineside_gateway.runtime.operators import Operators
 from lineside_gateway.runtime.pipeline import Parts, Pipeline, moment
 from lineside_gateway.runtime.plant_writer import LinkWriter
 from lineside_gateway.runtime.policies import orders_now
 from lineside_gateway.runtime.pulse import Pulse
+from lineside_gateway.runtime.retention import keep_to
 from lineside_gateway.runtime.status import Rate, ServerStatus, Status, TaskStatus
 from lineside_gateway.runtime.switch_watch import SwitchWatch
 from lineside_gateway.runtime.takeover import Rooms, take_up
@@ -82,7 +84,8 @@ class Gateway:
             led_elsewhere=self.fleet.why_not,
         )
         self._operators = Operators(settings.gateway.data_dir, self.throw)
-        access = access_of(settings.gateway, pki)
+        self._names = Names(settings)
+        access = access_of(settings.gateway, pki, self._names.operator)
         self.hosted = HostedServer(
             settings.gateway.endpoint, settings.gateway.id, (), answers=self._operators, access=access
         )
@@ -140,6 +143,9 @@ class Gateway:
                 group.create_task(self._watch.run(), name="workers")
                 self._take_up(group, disk, begun)
                 group.create_task(self._pulse.run(), name="heartbeats")
+                group.create_task(
+                    keep_to(self.settings.privacy, self._operators.labels, disk.journal, lambda: self.now)
+                )
                 source = Source(self.ledger, it, disk.store, self._pipeline)
                 group.create_task(serve_metrics(self.settings.metrics, source), name="metrics")
 
@@ -157,8 +163,9 @@ class Gateway:
             silent=self._pulse.silence,
         )
         self._effects = self._operators.effects = effects
+        outgoing = self._names.outgoing(dispatcher)
         return Pipeline(
-            Parts(self.feed, self._windower, dispatcher, self.hosted, effects, self.ledger, disk.store, self.fleet),
+            Parts(self.feed, self._windower, outgoing, self.hosted, effects, self.ledger, disk.store, self.fleet),
             self.found.tasks,
             disk.store.kept,
         )

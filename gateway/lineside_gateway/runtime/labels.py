@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 from lineside_gateway.publish import Answer
@@ -36,6 +37,23 @@ class Labels:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
+
+    def prune(self, before: datetime) -> int:
+        """Remove labels older than ``before``; how many.
+
+        Raises:
+            OSError: The file cannot be replaced.
+            ValueError, KeyError: A line of it is no label.
+        """
+        if not self._path.exists():
+            return 0
+        lines = self._path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if datetime.fromisoformat(json.loads(line)["at"]) >= before]
+        if len(kept) < len(lines):
+            fresh = self._path.with_suffix(".new")
+            fresh.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            fresh.replace(self._path)
+        return len(lines) - len(kept)
 
     def append(self, answer: Answer) -> None:
         """Write one label.

@@ -18,7 +18,7 @@ from lineside_gateway.dispatch import CeleryDispatcher
 from lineside_gateway.errors import LinesideError
 from lineside_gateway.ledger import Ledger, Outcome
 from lineside_gateway.runtime.pipeline import Pipeline
-from lineside_gateway.settings.model import MetricsSettings
+from lineside_gateway.settings.services import MetricsSettings
 from lineside_gateway.store import RequestStore
 
 READ_EVERY_S = 1.0

@@ -21,7 +21,7 @@ class Operators:
 
     def __init__(self, folder: Path, throw: Throw) -> None:
         self.effects: Effects | None = None
-        self._labels = Labels(folder)
+        self.labels = Labels(folder)
         self._throw = throw
 
     def take(self, answer: Answer) -> str:
@@ -38,7 +38,7 @@ class Operators:
             return "the audit log takes no line; free the disk"
         if answer.verdict in _LABELS:
             try:
-                self._labels.append(answer)
+                self.labels.append(answer)
             except OSError as e:
                 logger.error("label_lost key=%s why=%s", rec.key, e)  # noqa: TRY400 - the answer itself stands
         if answer.verdict is Verdict.ACCEPT:

@@ -11,12 +11,9 @@ from lineside_gateway.settings.loader import (
     settings_schema,
 )
 from lineside_gateway.settings.model import (
-    AuditSettings,
-    BrokerSettings,
     EquipmentSettings,
     EventSettings,
     GatewaySettings,
-    HeartbeatSettings,
     JobControlSettings,
     Limit,
     Mode,
@@ -24,6 +21,7 @@ from lineside_gateway.settings.model import (
     TaskSettings,
     WriteSettings,
 )
+from lineside_gateway.settings.privacy import Naming, PrivacySettings
 from lineside_gateway.settings.server import (
     Profile,
     Report,
@@ -33,6 +31,7 @@ from lineside_gateway.settings.server import (
     ServerSettings,
     TagSampling,
 )
+from lineside_gateway.settings.services import AuditSettings, BrokerSettings, HeartbeatSettings
 
 __all__ = [
     "AuditSettings",
@@ -47,6 +46,8 @@ __all__ = [
     "JobControlSettings",
     "Limit",
     "Mode",
+    "Naming",
+    "PrivacySettings",
     "Problem",
     "Profile",
     "Report",

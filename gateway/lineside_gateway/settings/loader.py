@@ -16,8 +16,9 @@ from pydantic import BaseModel, ValidationError
 from lineside_gateway.errors import SettingsError
 from lineside_gateway.settings.document import Document, dotted, parse
 from lineside_gateway.settings.document import Path as KeyPath
-from lineside_gateway.settings.model import BrokerSettings, Settings
+from lineside_gateway.settings.model import Settings
 from lineside_gateway.settings.server import SecuritySettings
+from lineside_gateway.settings.services import BrokerSettings
 
 _BRANCHES = {"str", "bool", "int", "float"}  # how pydantic names the branches of a union in a location
 

@@ -13,8 +13,16 @@ from pydantic import Field, field_validator, model_validator
 
 from lineside_gateway.settings.fleet import FleetSettings
 from lineside_gateway.settings.hosted import HostedLimitsSettings, HostedSecuritySettings
+from lineside_gateway.settings.privacy import PrivacySettings
 from lineside_gateway.settings.section import FilePath, Name, OpcUrl, Scalar, Section
 from lineside_gateway.settings.server import ServerSettings
+from lineside_gateway.settings.services import (
+    AuditSettings,
+    BrokerSettings,
+    HeartbeatSettings,
+    MetricsSettings,
+    StoreSettings,
+)
 
 
 class Mode(StrEnum):
@@ -219,59 +227,6 @@ class GatewaySettings(Section):
         return self.security.users_file or self.data_dir / "users.yaml"
 
 
-class HeartbeatSettings(Section):
-    """Counters by which PLC and gateway see that the other one lives. Either may be left out."""
-
-    plant_tag: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Tag of the equipment that its PLC counts up; two periods without a change turn its nodes Bad, and "
-        "nothing is written to it until it beats again.",
-    )
-    gateway_tag: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Writable tag of the equipment, counted up every period while worker, broker and model stand "
-        "behind what may be written there; 0 at once when one of them is gone. For the PLC's own fallback.",
-    )
-    period_s: float = Field(default=6.0, ge=0.1, le=600, description="Wall-clock time between two beats.")
-
-
-class AuditSettings(Section):
-    """The audit log in data_dir/audit: every decision of the guard, every write, every answer of an operator."""
-
-    keep_days: int = Field(default=400, ge=1, le=36_500, description="Files whose last line is older are deleted.")
-    rotate_mb: int = Field(default=16, ge=1, le=1024, description="Size (MiB) at which a new file begins.")
-
-
-class StoreSettings(Section):
-    """Requests on disk, in data_dir/requests.sqlite, until they are written, expired, refused or parked."""
-
-    max_mb: int = Field(
-        default=1024, ge=1, le=1_048_576,
-        description="Size (MiB) of what is kept; beyond it windows are answered as ever, but a restart forgets them.",
-    )  # fmt: skip
-    max_age_h: float = Field(
-        default=24.0, gt=0, le=8760, description="What is older at a start is deleted without being looked at."
-    )
-
-
-class MetricsSettings(Section):
-    """Figures for Prometheus at http://host:port/metrics."""
-
-    port: int | None = Field(default=None, ge=1, le=65535, description="Port; without one nothing is served.")
-    host: str = Field(default="127.0.0.1", description="Address to listen on; the figures need no password.")
-
-
-class BrokerSettings(Section):
-    """The Redis or Valkey server between gateway and workers."""
-
-    url: str = Field(
-        default="redis://127.0.0.1:6379/0", pattern=r"^(rediss?|unix)://\S+$", description="URL; rediss:// is TLS."
-    )
-    password_file: FilePath | None = Field(default=None, description="File that holds the broker's password.")
-
-
 class Settings(Section):
     """The whole file."""
 
@@ -287,6 +242,9 @@ class Settings(Section):
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Figures for Prometheus.")
     store: StoreSettings = Field(default_factory=StoreSettings, description="The store of requests.")
     audit: AuditSettings = Field(default_factory=AuditSettings, description="The audit log.")
+    privacy: PrivacySettings = Field(
+        default_factory=PrivacySettings, description="Pseudonyms, and how long what people did is kept."
+    )
     servers: tuple[ServerSettings, ...] = Field(min_length=1, description="OPC UA servers of the plant.")
     equipment: tuple[EquipmentSettings, ...] = Field(min_length=1, description="Equipment on those servers.")
     tags: dict[str, str] = Field(

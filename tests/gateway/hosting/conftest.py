@@ -86,7 +86,7 @@ async def build(access: Access) -> tuple[Server, Rights, int, list[tuple[str | N
 
     async def accept(_parent: ua.NodeId, text: ua.Variant, number: ua.Variant) -> list[ua.Variant]:
         user = current_user()
-        calls.append((user.name if user else None, (text.Value, number.Value)))
+        calls.append(((user.shown or user.name) if user else None, (text.Value, number.Value)))
         return [ua.Variant(True, ua.VariantType.Boolean)]
 
     for name in ("accept", "secret"):
@@ -109,7 +109,13 @@ async def fortress(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fo
     (folder / "pki" / "trusted").mkdir(parents=True)
     shutil.copy(mine.own()[0], folder / "pki" / "trusted" / "client.der")
     access = Access(
-        anonymous=False, pki=pki, users=users.path, attempts=3, lockout_s=2.0, limits=Limits(activation_timeout_s=1.0)
+        anonymous=False,
+        pki=pki,
+        users=users.path,
+        attempts=3,
+        lockout_s=2.0,
+        alias=str.upper,
+        limits=Limits(activation_timeout_s=10.0),
     )
     server, _, index, calls = await build(access)
     yield Fortress(server, folder, index, mine, calls)

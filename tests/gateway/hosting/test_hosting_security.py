@@ -77,7 +77,7 @@ async def test_repeated_wrong_passwords_lock_the_name_out(fortress: Any) -> None
 
 
 async def test_roles_decide_per_node_and_per_method(fortress: Any) -> None:
-    """A viewer reads only, an operator calls what is his, an engineer writes what is his; the rest is nobody's."""
+    """A viewer reads only, an operator calls what is his, an engineer writes what is his; methods hear his alias."""
     setpoint, locked = fortress.node("setpoint"), fortress.node("locked")
     accept, secret = fortress.node("accept"), fortress.node("secret")
     arguments = [ua.Variant("yes", ua.VariantType.String), ua.Variant(7, ua.VariantType.UInt32)]
@@ -102,7 +102,7 @@ async def test_roles_decide_per_node_and_per_method(fortress: Any) -> None:
         "otto": [False, False, True, False, False, False],
         "enna": [True, False, True, False, False, False],
     }
-    assert fortress.calls == [("otto", ("yes", 7)), ("enna", ("yes", 7))]
+    assert fortress.calls == [("OTTO", ("yes", 7)), ("ENNA", ("yes", 7))]
 
 
 async def test_a_removed_user_is_out_at_once(fortress: Any) -> None:

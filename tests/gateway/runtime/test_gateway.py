@@ -158,8 +158,9 @@ async def test_heartbeats_tell_both_sides(plc, tmp_path: Path) -> None:
 
 
 async def test_nothing_is_written_to_a_plc_that_is_silent(plc, tmp_path: Path) -> None:
-    """A PLC whose heartbeat stands still is written nothing, with the cause in the audit log, until it beats again."""
-    async with line(plc, tmp_path, mode="closed_loop") as gateway:
+    """A PLC whose heartbeat stands still is written nothing, until it beats; the worker knows it by a pseudonym."""
+    settings = SETTINGS + "privacy: {{equipment: pseudonym, operators: pseudonym}}\n"
+    async with line(plc, tmp_path, mode="closed_loop", settings=settings) as gateway:
         ledger = gateway.ledger.task("overheat")
         await until(lambda: ledger.outcomes.total() > 0, "a first recommendation")
         plc.alive = False

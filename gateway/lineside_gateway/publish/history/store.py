@@ -171,6 +171,14 @@ def _fields(text: str, namespace: int) -> dict[FieldPath, ua.Variant]:
     }
 
 
+def texts(fields: str) -> list[str]:
+    """Every text in the fields of a kept event."""
+    values = (v.Value for v in _fields(fields, 1).values())
+    return [
+        str(v.Text) if isinstance(v, ua.LocalizedText) else v for v in values if isinstance(v, str | ua.LocalizedText)
+    ]
+
+
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [[r.tag, r.weight, r.text] for r in value if isinstance(r, Reason)]
