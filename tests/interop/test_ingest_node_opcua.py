@@ -1,15 +1,10 @@
-"""Lineside's session and ingest against servers of node-opcua.
-
-Needs node and ``npm install node-opcua@2.186.4`` in this folder, or its node_modules in ``LINESIDE_NODE_MODULES``;
-skipped without.
-"""
+"""Lineside's session and ingest against servers of node-opcua."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -27,23 +22,15 @@ from lineside_gateway.opcua.session import LinkState
 from lineside_gateway.runtime.feed import Feed, Listeners
 from lineside_gateway.settings import EquipmentSettings, ServerSettings
 from tests.faults.ingest.proxy import Line, Proxy
+from tests.interop.conftest import PLACES
 
 HERE = Path(__file__).parent
-MODULES = Path(os.environ.get("LINESIDE_NODE_MODULES", HERE / "node_modules"))
 PATIENCE_S = 120.0
 NUMBERS = ("Double", "Float", "Int32", "Int64", "Boolean")
 MANY = 200
 PASSWORD = "secret"  # noqa: S105  # of the user made here
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
-    pytest.mark.skipif(
-        not (MODULES / "node-opcua").is_dir(),
-        reason=f"no node-opcua in {MODULES}; npm install node-opcua@2.186.4 there",
-    ),
-]
+pytestmark = [pytest.mark.interop("node-opcua@2.186.4"), pytest.mark.timeout(300)]
 
 
 class NodeServer:
@@ -67,7 +54,7 @@ class NodeServer:
         self.options |= changed
         self.process = await asyncio.create_subprocess_exec(
             "node", str(HERE / "counters_server.js"), json.dumps(self.options),
-            env={**os.environ, "NODE_PATH": str(MODULES)}, stdin=asyncio.subprocess.PIPE,
+            env={**os.environ, "NODE_PATH": os.pathsep.join(map(str, PLACES))}, stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, stderr=None,
         )  # fmt: skip
         await self.line(b"ready")
@@ -165,7 +152,7 @@ class Rig:
 
 
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+async def counters(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """Makes a server and a link to it."""
     made: list[tuple[NodeServer, Rig]] = []
 
@@ -186,9 +173,9 @@ async def node(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         await process.kill()
 
 
-async def test_every_type_flows_in_columns(node) -> None:
+async def test_every_type_flows_in_columns(counters) -> None:
     """Numbers of every type count on together in the table, text and arrays beside them; the ledger balances."""
-    server, rig = await node()
+    server, rig = await counters()
     await rig.beyond(20)
     assert rig.value("String").startswith("part ")
     assert np.diff(rig.value("Curve")).tolist() == [1.0, 1.0]
@@ -206,9 +193,9 @@ async def test_every_type_flows_in_columns(node) -> None:
     assert (await server.stats())["sessions"] == 1
 
 
-async def test_history_before_the_connection_is_read(node) -> None:
+async def test_history_before_the_connection_is_read(counters) -> None:
     """What the server counted before anybody was connected comes from its history, without a hole to what is live."""
-    _, rig = await node({"period_ms": 50})
+    _, rig = await counters({"period_ms": 50})
     await rig.beyond(50)
     past = rig.books.past
     assert past, rig.link.status
@@ -224,10 +211,10 @@ def secured(policy: str, password: str = PASSWORD) -> tuple[dict[str, Any], dict
 
 
 @pytest.mark.parametrize("policy", ["None", "Basic256Sha256"])
-async def test_a_session_is_taken_up_after_a_line_was_cut(node, policy: str) -> None:
+async def test_a_session_is_taken_up_after_a_line_was_cut(counters, policy: str) -> None:
     """Two cuts later the server still has one session and one subscription, and no value is missing."""
     options, settings = secured(policy)
-    server, rig = await node(options, **settings)
+    server, rig = await counters(options, **settings)
     await rig.beyond(10)
     for _ in range(2):
         rig.proxy.reset()
@@ -243,10 +230,10 @@ async def test_a_session_is_taken_up_after_a_line_was_cut(node, policy: str) -> 
 
 
 @pytest.mark.parametrize("policy", ["Aes256_Sha256_RsaPss"])
-async def test_a_restart_with_namespaces_reordered(node, policy: str) -> None:
+async def test_a_restart_with_namespaces_reordered(counters, policy: str) -> None:
     """A server that is killed and comes back with other indices is subscribed again; the loss is a gap."""
     options, settings = secured(policy)
-    server, rig = await node(options, **settings)
+    server, rig = await counters(options, **settings)
     await rig.beyond(10)
     before = rig.link.tag("M1", "T0").node_id.NamespaceIndex
     await server.kill()
@@ -259,9 +246,9 @@ async def test_a_restart_with_namespaces_reordered(node, policy: str) -> None:
     assert rig.books.table.pages.unbalanced() == []
 
 
-async def test_a_server_that_shuts_down_in_order_is_waited_for(node) -> None:
+async def test_a_server_that_shuts_down_in_order_is_waited_for(counters) -> None:
     """After the end of subscription and session that it announces, and a pause, values flow again."""
-    server, rig = await node()
+    server, rig = await counters()
     await rig.beyond(10)
     await server.stop()
     await rig.until(lambda: rig.link.status.state is not LinkState.CONNECTED)
@@ -271,9 +258,9 @@ async def test_a_server_that_shuts_down_in_order_is_waited_for(node) -> None:
     assert (await server.stats())["sessions"] == 1
 
 
-async def test_a_silent_line_is_noticed(node) -> None:
+async def test_a_silent_line_is_noticed(counters) -> None:
     """A line that swallows everything is given up, and the session is taken up when it speaks again."""
-    server, rig = await node()
+    server, rig = await counters()
     await rig.beyond(10)
     rig.proxy.line = Line.BLACK_HOLE
     await rig.until(lambda: rig.link.status.state is LinkState.LOST)
@@ -282,9 +269,9 @@ async def test_a_silent_line_is_noticed(node) -> None:
     assert (await server.stats())["sessions"] == 1
 
 
-async def test_a_wrong_password_is_told(node) -> None:
+async def test_a_wrong_password_is_told(counters) -> None:
     """The user is refused, and the sentence names it."""
     options, settings = secured("Basic256Sha256", "guess")
-    _, rig = await node(options, **settings)
+    _, rig = await counters(options, **settings)
     await rig.until(lambda: rig.link.status.state is LinkState.REFUSED)
     assert "anna" in rig.link.status.error

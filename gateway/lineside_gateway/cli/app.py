@@ -17,6 +17,7 @@ from lineside_gateway.cli import (
     privacy,
     recorded,
     service,
+    standing,
     trust,
 )
 from lineside_gateway.errors import LinesideError
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 service.register(app)
 inspection.register(app)
+standing.register(app)
 learning.register(app)
 recorded.register(app)
 models.register(app)

@@ -1,4 +1,4 @@
-"""``check``, ``browse``, ``status``, ``tasks`` and ``version``: look without changing anything."""
+"""``check``, ``browse``, ``tasks``, ``nodeset`` and ``version``: look without changing anything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(check)
     app.command()(browse)
-    app.command()(status)
     app.command()(tasks)
     app.command()(nodeset)
     app.command()(version)
@@ -103,43 +102,6 @@ def browse(
     Console().print(table)
     if len(nodes) >= most:
         typer.echo(f"stopped at {most} nodes; narrow --start or raise --most")
-
-
-def status(
-    endpoint: Annotated[
-        str, typer.Argument(help="Endpoint of a running gateway that lets everyone read. Default: that of --config.")
-    ] = "",
-    config: Annotated[
-        Path, typer.Option("--config", "-c", help="Settings of a gateway on this machine; asked as its own user.")
-    ] = Path("lineside.yaml"),
-    health: Annotated[bool, typer.Option("--health", help="Print nothing; exit code 1 when it is not alive.")] = False,
-) -> None:
-    """Ask a running gateway how it stands, over OPC UA: heartbeat, tags per second, workers, ledger.
-
-    [bold]Examples[/]
-
-      lineside status -c line1.yaml
-
-      lineside status opc.tcp://127.0.0.1:4850/lineside
-    """  # fmt: skip
-    from lineside_gateway.publish.inquiry import GatewayNotSeenError, ask, inquire  # noqa: PLC0415
-    from lineside_gateway.settings import load_settings  # noqa: PLC0415
-
-    try:
-        if endpoint or not config.is_file():
-            found = asyncio.run(inquire(endpoint or "opc.tcp://127.0.0.1:4850/lineside"))
-        else:
-            found = asyncio.run(ask(load_settings(config).gateway))
-    except GatewayNotSeenError as e:
-        if not health:
-            Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {e}", highlight=False)
-        raise typer.Exit(FAILED if health else CANNOT_GO_ON) from e
-    if health:
-        return
-    table = Table("", "", box=None, show_header=False)
-    for name, value in found.items():
-        table.add_row(name, escape(str(value)))
-    Console().print(table)
 
 
 def tasks() -> None:

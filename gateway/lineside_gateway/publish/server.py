@@ -25,6 +25,7 @@ from lineside_gateway.publish.errors import HostingError, PublishError
 from lineside_gateway.publish.fields import State
 from lineside_gateway.publish.history import HistoryService, HistoryStore
 from lineside_gateway.publish.layout import Layout
+from lineside_gateway.publish.ledger_nodes import TAG_LEDGER, LedgerNodes, LedgerPages
 from lineside_gateway.publish.model import TypeModel
 from lineside_gateway.publish.names import GATEWAY, NAMESPACE_URI
 from lineside_gateway.publish.recommendation_nodes import Fault, HostedTask, RecommendationNodes
@@ -41,7 +42,7 @@ class HostedServer:
 
     Times given are event time. ``good_share`` is the quality from which a recommendation is shown as Good. Port 0
     takes a free port; ``endpoint`` tells which. ``answers`` takes what operators answer; ``access`` is who gets in,
-    anonymous readers by default; ``rights`` is who may write and call what.
+    anonymous readers by default; ``rights`` is who may write and call what. ``pages`` are shown as the ledger.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class HostedServer:
         heartbeat_s: float = HEARTBEAT_S,
         answers: Answers | None = None,
         access: Access | None = None,
+        pages: LedgerPages | None = None,
     ) -> None:
         self._url = urlparse(endpoint)
         self._gateway_id = gateway_id
@@ -66,6 +68,8 @@ class HostedServer:
         self._nodes: dict[tuple[str, str], RecommendationNodes] = {}
         self._layout: Layout | None = None
         self._diagnostics: DiagnosticNodes | None = None
+        self._pages = pages
+        self._ledger: LedgerNodes | None = None
         self._heart: asyncio.Task[None] | None = None
         self._now: datetime | None = None
         self._demoted = False
@@ -198,6 +202,8 @@ class HostedServer:
         """Show the gateway's own numbers."""
         if self._diagnostics is not None:
             await self._diagnostics.show(numbers)
+        if self._ledger is not None:
+            await self._ledger.show()
 
     async def read_back(self, task: str, equipment_id: str, output: str) -> ua.DataValue:
         """Value, StatusCode and timestamps of one field as the server gives them to a client.
@@ -223,6 +229,10 @@ class HostedServer:
         self._diagnostics = DiagnosticNodes(builder)
         await self._diagnostics.build(layout, self._gateway_id)
         await self._diagnostics.show_mode(self._demoted)
+        if self._pages is not None:
+            self._ledger = LedgerNodes(builder, self._pages)
+            await self._ledger.build()
+            self.rights.allow_call(builder.node_id(TAG_LEDGER), Role.VIEWER)
         await add_advisory_methods(builder, self._answers)
         for method in (types.methods["Accept"], types.methods["Reject"], builder.node_id(f"{GATEWAY}/{HOLD}")):
             self.rights.allow_call(method, Role.OPERATOR)

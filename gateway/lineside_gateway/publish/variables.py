@@ -156,9 +156,10 @@ class Builder:
         words: str,
         arguments: Sequence[ua.Argument],
         *,
+        outputs: Sequence[ua.Argument] = (),
         mandatory: bool = False,
     ) -> ua.NodeId:
-        """A Method with its InputArguments; what it does is put behind it later."""
+        """A Method with its InputArguments and ``outputs``; what it does is put behind it later."""
         attributes = ua.MethodAttributes(
             DisplayName=ua.LocalizedText(name),
             Description=ua.LocalizedText(words),
@@ -168,16 +169,19 @@ class Builder:
         item = self._item(parent, identifier, name, ua.NodeClass.Method, attributes)
         item.ReferenceTypeId = standard(ObjectIds.HasComponent)
         node_id = await self._add(item)
-        inputs = await self.server.get_node(node_id).add_property(
-            self.node_id(f"{identifier}/InputArguments"),
-            ua.QualifiedName("InputArguments", 0),
-            list(arguments),
-            ua.VariantType.ExtensionObject,
-            standard(ObjectIds.Argument),
-        )
-        if mandatory:
-            await self._mandatory(node_id)
-            await self._mandatory(inputs.nodeid)
+        added = [node_id]
+        for name_, declared in (("InputArguments", arguments), ("OutputArguments", outputs)):
+            if declared:
+                node = await self.server.get_node(node_id).add_property(
+                    self.node_id(f"{identifier}/{name_}"),
+                    ua.QualifiedName(name_, 0),
+                    list(declared),
+                    ua.VariantType.ExtensionObject,
+                    standard(ObjectIds.Argument),
+                )
+                added.append(node.nodeid)
+        for its in added if mandatory else ():
+            await self._mandatory(its)
         return node_id
 
     async def refer(self, source: ua.NodeId, kind: int, target: ua.NodeId) -> None:

@@ -87,7 +87,12 @@ class Gateway:
         self._names = Names(settings)
         access = access_of(settings.gateway, pki, self._names.operator)
         self.hosted = HostedServer(
-            settings.gateway.endpoint, settings.gateway.id, (), answers=self._operators, access=access
+            settings.gateway.endpoint,
+            settings.gateway.id,
+            (),
+            answers=self._operators,
+            access=access,
+            pages=table.pages,
         )
         if nobody := nobody_may_come(settings.gateway):
             logger.error("hosted_server_without_users %s", nobody)
@@ -146,7 +151,7 @@ class Gateway:
                 group.create_task(
                     keep_to(self.settings.privacy, self._operators.labels, disk.journal, lambda: self.now)
                 )
-                source = Source(self.ledger, it, disk.store, self._pipeline)
+                source = Source(self.ledger, it, disk.store, self._pipeline, self.feed.table.pages)
                 group.create_task(serve_metrics(self.settings.metrics, source), name="metrics")
 
     def _assemble(self, dispatcher: CeleryDispatcher, disk: OnDisk) -> Pipeline:

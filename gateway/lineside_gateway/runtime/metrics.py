@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from lineside_gateway.dispatch import CeleryDispatcher
 from lineside_gateway.errors import LinesideError
+from lineside_gateway.ingest.pages import EquipmentPage, Pages
 from lineside_gateway.ledger import Ledger, Outcome
 from lineside_gateway.runtime.pipeline import Pipeline
 from lineside_gateway.settings.services import MetricsSettings
@@ -36,6 +37,7 @@ class Source:
     dispatcher: CeleryDispatcher
     store: RequestStore
     pipeline: Pipeline
+    pages: Pages
 
     def read(self) -> list[Metric]:
         """All families at this moment; call it on the event loop."""
@@ -55,9 +57,16 @@ class Source:
         for task, (count, oldest_s) in self.pipeline.waiting(time.monotonic()).items():
             waiting.add_metric([task], count)
             age.add_metric([task], oldest_s)
+        return [closed, pending, ended, effects, waiting, age, *self._values(), *self._dispatch(), *self._store()]
+
+    def _values(self) -> Iterable[Metric]:
         values = self.ledger.values
-        received = CounterMetricFamily("lineside_values_received", "Values received from servers.", values.received)
-        return [closed, pending, ended, effects, waiting, age, received, *self._dispatch(), *self._store()]
+        yield CounterMetricFamily("lineside_values_received", "Values received from servers.", values.received)
+        dropped = CounterMetricFamily("lineside_values_dropped", "Values that go no further.", labels=["reason"])
+        for reason, count in values.dropped.items():
+            dropped.add_metric([reason], count)
+        yield dropped
+        yield from equipment_metrics(self.pages.equipment())
 
     def _dispatch(self) -> Iterable[Metric]:
         counts, spent = self.dispatcher.counts, self.dispatcher.spent_s
@@ -80,6 +89,26 @@ class Source:
         for what, count in self.store.counts.items():
             rows.add_metric([what], count)
         yield rows
+
+
+def equipment_metrics(pages: Mapping[str, EquipmentPage]) -> list[Metric]:
+    """The ledger of each piece of equipment; single tags are told by ``lineside status --tags``."""
+    labels = ["equipment"]
+    values = CounterMetricFamily(
+        "lineside_equipment_values", "Samples of numeric tags by what became of them.", labels=[*labels, "fate"]
+    )
+    pending = GaugeMetricFamily("lineside_equipment_values_pending", "Samples that wait for windows.", labels=labels)
+    gaps = CounterMetricFamily("lineside_equipment_gaps", "Gaps that have ended, one per tag and loss.", labels=labels)
+    seconds = CounterMetricFamily("lineside_equipment_gap_seconds", "Time in them, summed over tags.", labels=labels)
+    still = GaugeMetricFamily("lineside_equipment_open_gaps", "Tags of which values are missing now.", labels=labels)
+    for equipment_id, page in pages.items():
+        for fate, count in (("received", page.received), ("used", page.used), ("dropped", page.dropped)):
+            values.add_metric([equipment_id, fate], count)
+        pending.add_metric([equipment_id], page.pending)
+        gaps.add_metric([equipment_id], page.gaps)
+        seconds.add_metric([equipment_id], page.gap_s)
+        still.add_metric([equipment_id], page.open_gaps)
+    return [values, pending, gaps, seconds, still]
 
 
 class _Held(Collector):

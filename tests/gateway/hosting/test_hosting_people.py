@@ -18,7 +18,7 @@ from lineside_gateway.opcua.check import check_file
 from lineside_gateway.opcua.security import Pki
 from lineside_gateway.publish import HostedServer
 from lineside_gateway.publish.access import access_of, nobody_may_come
-from lineside_gateway.publish.inquiry import ask
+from lineside_gateway.publish.inquiry import WayIn, inquire
 from lineside_gateway.settings import Settings, load_settings
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of the users made here
@@ -166,6 +166,6 @@ async def test_status_asks_as_the_gateway_itself(tmp_path: Path) -> None:
     await server.start()
     try:
         listening = gateway.model_copy(update={"endpoint": server.endpoint})
-        assert (await ask(listening))["GatewayId"] == gateway.id
+        assert (await inquire(WayIn.of(listening)))["GatewayId"] == gateway.id
     finally:
         await server.stop()
