@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lineside_gateway.errors import LinesideError
-from lineside_gateway.recording import Archive, Recorder, RecordingError, Thinning
+from lineside_gateway.recording import Archive, Recorder, RecordingError
 from lineside_plant import MACHINES, SAMPLED_TAGS, Observe, Plant, PlantError, PlantSpec, tags_of
 from lineside_plant.recording import training_policy
 from lineside_plugins import recorded
@@ -68,7 +68,7 @@ def record(
     indices = {(m, t): i for i, (m, t) in enumerate((m, t) for m in MACHINES for t in KEPT)}
     units = {(m, t.name): t.unit for m in MACHINES for t in tags_of(m)}
     for (machine, tag), index in indices.items():
-        recorder.name(index, machine, tag, units[machine, tag])
+        recorder.name(index, machine, tag, units[machine, tag], held=tag in HELD)
     begin_s, end_s = round(3600 * first_h), round(3600 * (first_h + hours))
     started = time.monotonic()
     for to_s in [*range(CHUNK_S, end_s, CHUNK_S), end_s]:
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             folder = args.out if args.plants == 1 else args.out / f"plant-{args.seed + number}"
             if any(folder.glob("day=*")) and not args.append:
                 raise RecordingError(f"{folder} holds a recording already; choose another folder, or --append")
-            recorder = Recorder(Archive(folder), Thinning(args.period, HELD))
+            recorder = Recorder(Archive(folder), args.period)
             record(args.hours, args.seed + number, recorder, drifts, first_h=args.after, policy=args.policy)
             _say(f"{folder}: " + ", ".join(f"{n} {table}" for table, n in recorder.written.items()))
     except (LinesideError, PlantError) as e:

@@ -48,6 +48,10 @@ class MaskingDispatcher:
             recommendations=tuple(None if r is None else self.named(r) for r in result.recommendations),
             refused=tuple(replace(r, why=self._told(r.why)) for r in result.refused),
             error=self._told(result.error),
+            shadow=tuple(self.named(r) for r in result.shadow),
+            drift=tuple(
+                replace(d, equipment_id=self._told(d.equipment_id), cause=self._told(d.cause)) for d in result.drift
+            ),
         )
 
     async def workers(self) -> list[WorkerInfo]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -42,6 +43,8 @@ _FIELDS = (
     Field("ledger_dropped", FieldType.UINT64, "Samples dropped, each with a reason"),
     Field("ledger_pending", FieldType.UINT64, "Samples waiting for their window"),
     Field("ledger_balanced", FieldType.BOOLEAN, "received = used + dropped + pending"),
+    Field("drift_alarm", FieldType.BOOLEAN, "What models read or say has drifted from what they learned from"),
+    Field("drift_cause", FieldType.STRING, "What has drifted, one sentence each; empty while nothing has"),
 )
 _WRAP = 2**32
 
@@ -73,6 +76,11 @@ class DiagnosticNodes:
     async def show_mode(self, demoted: bool) -> None:
         """Show whether the plant-wide switch demotes all to advisory."""
         await self._set("plant_mode", (Mode.ADVISORY if demoted else Mode.CLOSED_LOOP).value)
+
+    async def show_drift(self, causes: Sequence[str]) -> None:
+        """Show what has drifted; the alarm is off where nothing has."""
+        await self._set("drift_cause", "; ".join(causes))
+        await self._set("drift_alarm", bool(causes))
 
     async def show(self, numbers: Diagnostics) -> None:
         """Show the numbers of this moment."""

@@ -22,19 +22,21 @@ from lineside_plugins.types import Recommendation
 
 
 class Fault(StrEnum):
-    """What is gone behind a recommendation; decides the Bad StatusCode its nodes show."""
+    """What is gone behind a recommendation; decides the StatusCode its nodes show: Bad, or Uncertain for abstention."""
 
     INPUTS = "inputs"
     WORKER = "worker"
     MODEL = "model"
     STANDBY = "standby"
+    ABSTAINED = "abstained"
 
 
-_BAD = {
+_STATUS = {
     Fault.INPUTS: StatusCodes.BadNoCommunication,
     Fault.WORKER: StatusCodes.BadOutOfService,
     Fault.MODEL: StatusCodes.BadConfigurationError,
     Fault.STANDBY: StatusCodes.BadOutOfService,
+    Fault.ABSTAINED: StatusCodes.UncertainSubNormal,
 }
 
 
@@ -129,9 +131,9 @@ class RecommendationNodes:
         return True
 
     async def fail(self, fault: Fault, cause: str) -> None:
-        """Turn Bad with the cause in words, until the next recommendation."""
+        """Turn Bad, or Uncertain where the model abstained, with the cause in words, until the next recommendation."""
         self.standing = Standing.FAILED
-        await self._restate(_BAD[fault], cause)
+        await self._restate(_STATUS[fault], cause)
 
     async def set_state(self, key: str, state: State, why: str = "", only: State | None = None) -> bool:
         """Move the shown recommendation to ``state``, ``why`` in words; False where another one is shown by now.

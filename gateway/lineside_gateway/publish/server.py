@@ -198,6 +198,11 @@ class HostedServer:
         if self._diagnostics is not None:
             await self._diagnostics.show_mode(demoted)
 
+    async def show_drift(self, causes: Sequence[str]) -> None:
+        """Raise the drift alarm with its causes, or end it where there are none."""
+        if self._diagnostics is not None:
+            await self._diagnostics.show_drift(causes)
+
     async def show(self, numbers: Diagnostics) -> None:
         """Show the gateway's own numbers."""
         if self._diagnostics is not None:
@@ -229,6 +234,7 @@ class HostedServer:
         self._diagnostics = DiagnosticNodes(builder)
         await self._diagnostics.build(layout, self._gateway_id)
         await self._diagnostics.show_mode(self._demoted)
+        await self._diagnostics.show_drift(())
         if self._pages is not None:
             self._ledger = LedgerNodes(builder, self._pages)
             await self._ledger.build()

@@ -22,17 +22,6 @@ _Samples = tuple[IndexArray, Int64Array, Float64Array, NDArray[np.uint32]]
 
 
 @dataclass(frozen=True, slots=True)
-class Thinning:
-    """How much of a tag is kept: the mean of each cell of ``period_s`` seconds, the last value of ``held`` tags.
-
-    0 keeps every sample.
-    """
-
-    period_s: float = 0.0
-    held: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class Gathered:
     """What was gathered since the last look: samples by index, rows by table."""
 
@@ -50,20 +39,24 @@ class Recorder:
     ``dropped`` counts what came faster than it was written, by table.
     """
 
-    def __init__(self, archive: Archive, thinning: Thinning | None = None) -> None:
+    def __init__(self, archive: Archive, period_s: float = 0.0) -> None:
+        """Of each tag the mean of each cell of ``period_s`` seconds is kept, of held tags the last; 0: every sample."""
         self.archive = archive
         self.dropped: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
-        self._thinning = thinning or Thinning()
+        self._period_us = round(1e6 * period_s)
+        self._is_held: set[int] = set()
         self._tags: dict[int, tuple[str, str, str]] = {}
         self._samples: list[_Samples] = []
         self._held = 0
         self._rows: dict[str, list[tuple[int, str, str, str]]] = {t: [] for t in recorded.TABLES[1:]}
         self._open: list[_Samples] = []  # of cells that are not over; writing thread only
 
-    def name(self, index: int, equipment_id: str, tag: str, unit: str) -> None:
-        """Say which tag the samples of ``index`` are of."""
+    def name(self, index: int, equipment_id: str, tag: str, unit: str, *, held: bool = False) -> None:
+        """Say which tag the samples of ``index`` are of; of a ``held`` one a mean would mean nothing."""
         self._tags[index] = (equipment_id, tag, unit)
+        if held:
+            self._is_held.add(index)
 
     def samples(
         self, indices: IndexArray, times_us: Int64Array, values: Float64Array, status: StatusArray | None
@@ -100,7 +93,7 @@ class Recorder:
         joined = self._joined([*self._open, *found.samples])
         self._open = []
         if joined is not None:
-            rows = self._thinned(joined, last=last) if self._thinning.period_s else self._whole(joined)
+            rows = self._thinned(joined, last=last) if self._period_us else self._whole(joined)
             if rows.num_rows:
                 self.archive.write(recorded.TAGS, rows)
                 self.written[recorded.TAGS] += rows.num_rows
@@ -123,7 +116,7 @@ class Recorder:
     def _thinned(self, found: _Samples, *, last: bool) -> pa.Table:
         """One row per tag and cell. A cell is over when a sample of a later one has come; others wait."""
         index, time, value, status = found
-        period_us = round(1e6 * self._thinning.period_s)
+        period_us = self._period_us
         cell = -(-time // period_us)  # a cell covers (end - period, end], as in a window
         if not last and len(cell):
             waits = cell >= cell.max()
@@ -139,7 +132,7 @@ class Recorder:
         with np.errstate(invalid="ignore"):
             mean = np.add.reduceat(np.where(good, value, 0.0), begins) / count
         ends = np.append(begins[1:], len(index)) - 1
-        held = np.isin(index[begins], [i for i, (_, tag, _) in self._tags.items() if tag in self._thinning.held])
+        held = np.isin(index[begins], list(self._is_held))
         mean = np.where(held, value[ends], mean)
         worst = np.where(count > 0, 0, np.maximum.reduceat(status, begins)).astype(np.uint32)
         return self._tag_table(index[begins], cell[begins] * period_us, mean, worst, count.astype(np.uint32))

@@ -21,6 +21,7 @@ from lineside_gateway.opcua.delivery import (
     TagNode,
 )
 from lineside_gateway.runtime.clock import EventClock, ServerClock
+from lineside_gateway.runtime.tape import Tape
 from lineside_plugins.types import Record, Scalar, SnapshotValue
 
 
@@ -40,7 +41,12 @@ class Feed:
     """The ``Sink`` of all servers. ``watched`` tags (acknowledge counters, written flags) are reported one by one."""
 
     def __init__(
-        self, table: TagTable, lateness_s: Mapping[str, float], watched: frozenset[str], tell: Listeners
+        self,
+        table: TagTable,
+        lateness_s: Mapping[str, float],
+        watched: frozenset[str],
+        tell: Listeners,
+        tape: Tape | None = None,
     ) -> None:
         """``lateness_s`` is the event time by which samples of a server may be late."""
         self.table = table
@@ -56,13 +62,14 @@ class Feed:
         self._watched: dict[int, tuple[str, str, bool]] = {}
         self._is_watched = np.zeros(0, np.bool_)
         self._tell = tell
+        self._tape = tape or Tape()
 
     def resolved(self, server: str, equipment: Sequence[Equipment]) -> None:
         """Register the tags, then let the pipeline bind what is new."""
         for machine in equipment:
             for node in machine.tags.values():
                 if node.numeric:
-                    self.index(machine.id, node.tag)
+                    self._tape.name(self.index(machine.id, node.tag), node)
                     self._watch(node)
                 elif not self.table.has(machine.id, node.tag):
                     self.table.declare(machine.id, node.tag)
@@ -92,6 +99,7 @@ class Feed:
     ) -> None:
         """Columns go on as columns; gaps end here, and one begins before a value with the overflow bit."""
         self.received += len(indices)
+        self._tape.samples(indices, times_us, values, status)
         if self.table.gaps.any_open:
             self.table.gaps.see(indices, times_us)
         if status is not None:
@@ -143,6 +151,7 @@ class Feed:
     def record(self, stream: str, record: Record) -> None:
         """A row of ``events``."""
         self.table.add_record(stream, record)
+        self._tape.event(record)
         self.on_record(record)
 
     def records(self, stream: str, records: tuple[Record, ...], time_us: int) -> None:

@@ -25,6 +25,7 @@ from lineside_gateway.publish import Diagnostics, Fault, HostedServer, HostedTas
 from lineside_gateway.publish.access import access_of, nobody_may_come
 from lineside_gateway.runtime.binder import Binder
 from lineside_gateway.runtime.broker_access import broker_url, hmac_key
+from lineside_gateway.runtime.drift import DriftAlarm
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed, Listeners
 from lineside_gateway.runtime.metrics import Source, serve_metrics
@@ -39,6 +40,7 @@ from lineside_gateway.runtime.retention import keep_to
 from lineside_gateway.runtime.status import Rate, ServerStatus, Status, TaskStatus
 from lineside_gateway.runtime.switch_watch import SwitchWatch
 from lineside_gateway.runtime.takeover import Rooms, take_up
+from lineside_gateway.runtime.tape import tape_of
 from lineside_gateway.runtime.tasks import bind_tasks
 from lineside_gateway.runtime.worker_watch import WorkerWatch
 from lineside_gateway.settings import Settings
@@ -67,7 +69,8 @@ class Gateway:
         self._windower = Windower(table, (), self.ledger)
         listeners = Listeners(self._resolved, self._flushed, self._lost, self._counter, self._windower.begin)
         lateness = {s.name: s.allowed_lateness_s for s in settings.servers}
-        self.feed = Feed(table, lateness, watched_tags(settings), listeners)
+        self._tape = tape_of(settings)
+        self.feed = Feed(table, lateness, watched_tags(settings), listeners, self._tape)
         pki = Pki(settings.gateway.data_dir / "pki", settings.gateway.id)
         plans = plan_servers(settings, {n: t.inputs for n, t in self.found.tasks.items()})
         kept = settings.gateway.data_dir / "sessions"
@@ -83,7 +86,7 @@ class Gateway:
             demoted=settings.gateway.advisory_only,
             led_elsewhere=self.fleet.why_not,
         )
-        self._operators = Operators(settings.gateway.data_dir, self.throw)
+        self._operators = Operators(settings.gateway.data_dir, self.throw, self._tape)
         self._names = Names(settings)
         access = access_of(settings.gateway, pki, self._names.operator)
         self.hosted = HostedServer(
@@ -151,6 +154,7 @@ class Gateway:
                 group.create_task(
                     keep_to(self.settings.privacy, self._operators.labels, disk.journal, lambda: self.now)
                 )
+                group.create_task(self._tape.run(), name="recording")
                 source = Source(self.ledger, it, disk.store, self._pipeline, self.feed.table.pages)
                 group.create_task(serve_metrics(self.settings.metrics, source), name="metrics")
 
@@ -170,10 +174,11 @@ class Gateway:
         self._effects = self._operators.effects = effects
         outgoing = self._names.outgoing(dispatcher)
         return Pipeline(
-            Parts(self.feed, self._windower, outgoing, self.hosted, effects, self.ledger, disk.store, self.fleet),
+            Parts(self.feed, self._windower, outgoing, self.hosted, effects, self.ledger, disk.store, self.fleet,
+                  self._tape, DriftAlarm(self.hosted, effects.note)),
             self.found.tasks,
             disk.store.kept,
-        )
+        )  # fmt: skip
 
     def _take_up(self, group: asyncio.TaskGroup, disk: OnDisk, begun: Sequence[Remembered]) -> None:
         assert self._effects is not None and self._pipeline is not None  # noqa: S101, PT018 - _run() assembles before

@@ -9,6 +9,7 @@ from pathlib import Path
 from lineside_gateway.publish import Answer, Verdict
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.labels import Labels
+from lineside_gateway.runtime.tape import Tape
 
 logger = logging.getLogger(__name__)
 
@@ -19,10 +20,11 @@ Throw = Callable[[bool, str, str], Awaitable[None]]
 class Operators:
     """What the hosted server's conditions call. ``effects`` is set before the server listens to anybody's answer."""
 
-    def __init__(self, folder: Path, throw: Throw) -> None:
+    def __init__(self, folder: Path, throw: Throw, tape: Tape | None = None) -> None:
         self.effects: Effects | None = None
         self.labels = Labels(folder)
         self._throw = throw
+        self._tape = tape or Tape()
 
     def take(self, answer: Answer) -> str:
         """Note the answer, then act on it; a sentence where it comes to nothing."""
@@ -37,6 +39,7 @@ class Operators:
         if not noted:
             return "the audit log takes no line; free the disk"
         if answer.verdict in _LABELS:
+            self._tape.answer(answer)
             try:
                 self.labels.append(answer)
             except OSError as e:

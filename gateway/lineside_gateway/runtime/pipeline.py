@@ -18,14 +18,16 @@ from lineside_gateway.fleet import Leading, Sole, Standby
 from lineside_gateway.ingest import Request, Windower
 from lineside_gateway.ledger import Ledger, Outcome
 from lineside_gateway.publish import Fault, HostedServer, PublishError
+from lineside_gateway.runtime.drift import DriftAlarm
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed
 from lineside_gateway.runtime.recommendations import recommendation_record, stream_of
+from lineside_gateway.runtime.tape import Tape
 from lineside_gateway.runtime.tasks import BoundTask
 from lineside_gateway.store import Kept, NoStore, Store
 from lineside_plugins.contract import Scope
 from lineside_plugins.types import Recommendation
-from lineside_plugins.wire import BatchResult, Status
+from lineside_plugins.wire import BatchResult, Refusal, Status
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class Parts:
     ledger: Ledger
     store: Store = field(default_factory=NoStore)
     fleet: Leading = field(default_factory=Sole)
+    tape: Tape = field(default_factory=Tape)
+    drift: DriftAlarm | None = None
 
 
 def moment(time_us: int) -> datetime:
@@ -216,17 +220,25 @@ class Pipeline:
         if batch.task in self._unanswered_tasks:
             self._unanswered_tasks.discard(batch.task)
             logger.warning("task_answered_again task=%s", batch.task)
-        why = {r.index: r.why for r in result.refused}
+        self.parts.tape.said(batch, result)
+        if self.parts.drift is not None:
+            await self.parts.drift.take(batch.task, batch.windows.equipment_ids, result)
+        why = {r.index: r for r in result.refused}
         for place, (request, rec) in enumerate(zip(batch.requests, result.recommendations, strict=True)):
             if rec is None and place in why:
-                logger.warning(
-                    "advice_refused task=%s equipment=%s why=%s", batch.task, request.equipment_id, why[place]
-                )
-                self._settle(request, Outcome.REFUSED, "contract")
+                await self._withheld(request, why[place])
             elif rec is None:
                 self._settle(request, Outcome.NOTHING_TO_SAY)
             else:
                 await self._publish(request, rec)
+
+    async def _withheld(self, request: Request, refusal: Refusal) -> None:
+        if refusal.abstained:
+            if self._settle(request, Outcome.REFUSED, "abstained"):
+                await self.parts.hosted.fault(request.task, request.equipment_id, refusal.why, Fault.ABSTAINED)
+            return
+        logger.warning("advice_refused task=%s equipment=%s why=%s", request.task, request.equipment_id, refusal.why)
+        self._settle(request, Outcome.REFUSED, "contract")
 
     def _deadline_s(self, task: str) -> float:
         return self._tasks[task].inputs.deadline_s

@@ -22,6 +22,7 @@ from lineside_gateway.settings.model import (
     WriteSettings,
 )
 from lineside_gateway.settings.privacy import Naming, PrivacySettings
+from lineside_gateway.settings.recording import RecordingSettings
 from lineside_gateway.settings.server import (
     Profile,
     Report,
@@ -50,6 +51,7 @@ __all__ = [
     "PrivacySettings",
     "Problem",
     "Profile",
+    "RecordingSettings",
     "Report",
     "SecurityMode",
     "SecurityPolicy",

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from lineside_gateway.settings.fleet import FleetSettings
 from lineside_gateway.settings.hosted import HostedLimitsSettings, HostedSecuritySettings
 from lineside_gateway.settings.privacy import PrivacySettings
+from lineside_gateway.settings.recording import RecordingSettings
 from lineside_gateway.settings.section import FilePath, Name, OpcUrl, Scalar, Section
 from lineside_gateway.settings.server import ServerSettings
 from lineside_gateway.settings.services import (
@@ -244,6 +245,9 @@ class Settings(Section):
     audit: AuditSettings = Field(default_factory=AuditSettings, description="The audit log.")
     privacy: PrivacySettings = Field(
         default_factory=PrivacySettings, description="Pseudonyms, and how long what people did is kept."
+    )
+    recording: RecordingSettings | None = Field(
+        default=None, description="Tags, events, recommendations and answers as Parquet. Default: nothing is recorded."
     )
     servers: tuple[ServerSettings, ...] = Field(min_length=1, description="OPC UA servers of the plant.")
     equipment: tuple[EquipmentSettings, ...] = Field(min_length=1, description="Equipment on those servers.")

@@ -14,7 +14,7 @@ from lineside_gateway.privacy import MaskingDispatcher, PrivacyError, Pseudonyms
 from lineside_gateway.runtime.names import Names
 from lineside_gateway.settings import SettingsProblemsError, read_settings
 from lineside_plugins.types import Kind, Reason, Recommendation, WindowBatch
-from lineside_plugins.wire import BatchResult, Status, decode_batch, encode_batch
+from lineside_plugins.wire import BatchResult, Drift, Status, decode_batch, encode_batch
 
 NAMES = ("A1", "A1-0000123", "JO-000109", "anna", "secret recipe")
 SETTINGS = """version: 1
@@ -45,7 +45,8 @@ class Worker:
             reasons=(Reason("Load", 1.0, f"{who} is worn"),), valid_until=at, model="m", model_version="1",
             key=f"t|m:1|{who}|{at}",
         )  # fmt: skip
-        return BatchResult(Status.ANSWERED, (rec,))
+        drift = Drift(who, "Load", f"{who}.Load has drifted")
+        return BatchResult(Status.ANSWERED, (rec,), shadow=(rec,), drift=(drift,), watched=True)
 
     async def workers(self) -> list[object]:
         return []
@@ -66,13 +67,16 @@ async def test_nothing_named_leaves_and_advice_comes_back_by_name(tmp_path: Path
     """The bytes for the worker hold no name of machine, part, order or person; the answer names all of them again."""
     worker = Worker()
     outgoing = MaskingDispatcher(worker, Pseudonyms.of_folder(tmp_path), drop=("Note",))
-    (rec,) = (await outgoing.submit(batch(), "t", datetime.now(UTC))).recommendations
+    result = await outgoing.submit(batch(), "t", datetime.now(UTC))
+    (rec,) = result.recommendations
     assert rec is not None
     assert [name for name in NAMES if name.encode() in worker.seen.replace(b"A12", b"")] == []
     assert b"-0000123" in worker.seen, "a task goes by the count a serial number ends in"
     assert (rec.equipment_id, rec.value["serial_no"]) == ("A1", "A1-0000123")
     assert rec.value["sequence"] == ({"job_order_id": "JO-000109", "equipment_id": "A1"},)
     assert (rec.reasons[0].text, rec.key.split("|")[2]) == ("A1 is worn", "A1")
+    assert result.shadow == (rec,)
+    assert [(d.equipment_id, d.cause) for d in result.drift] == [("A1", "A1.Load has drifted")]
 
 
 def test_a_pseudonym_is_the_same_for_the_same_key_only(tmp_path: Path) -> None:

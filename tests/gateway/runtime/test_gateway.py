@@ -23,6 +23,7 @@ from lineside_gateway.ledger import Effect
 from lineside_gateway.runtime import Gateway
 from lineside_gateway.settings import read_settings
 from lineside_gateway.store import RequestStore
+from lineside_workers.recorded import reading
 
 pytestmark = pytest.mark.usefixtures("overheat_site")
 
@@ -224,3 +225,18 @@ async def test_prometheus_reads_the_ledger(plc, tmp_path: Path, free_port: int) 
     assert said['lineside_batches_total{what="submitted"}'] > 0
     assert said['lineside_store_requests_total{what="kept"}'] > 0
     assert said["lineside_broker_up"] == 1
+
+
+async def test_what_is_read_and_said_is_recorded(plc, tmp_path: Path) -> None:
+    """With recording.folder the tags, with unit and StatusCode, and every recommendation lie in Parquet files."""
+    recording = f"recording: {{{{folder: {tmp_path / 'recorded'}, period_s: 0, write_every_s: 0.2}}}}\n"
+    async with line(plc, tmp_path, mode="advisory", settings=SETTINGS + recording) as gateway:
+        ledger = gateway.ledger.task("overheat")
+        await until(lambda: ledger.outcomes.total() > 0, "a first recommendation")
+    found = reading.read(tmp_path / "recorded")
+    temperatures = found.series["M1", "SpindleTemp"]
+    assert set(temperatures.value.tolist()) == {60.0}
+    assert found.skipped == {}
+    said = [r for r in found.recommendations if r["stage"] == "full"]
+    assert len(said) >= ledger.outcomes.total()
+    assert (said[0]["task"], said[0]["equipment_id"], said[0]["flag"]) == ("overheat", "M1", False)
