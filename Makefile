@@ -6,7 +6,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak-ingest test-faults check format docs constraints train evaluate bench-server bench-ingest bench-tags bench-models bench-dispatch clean
+.PHONY: help install demo test soak-ingest test-faults check format docs constraints train evaluate bench-server bench-ingest bench-tags bench-models bench-dispatch bench-gpu clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,9 @@ bench-models: .venv/.runtime  ## Models on public data beside trees; ARGS="--onl
 
 bench-dispatch: .venv/.dev  ## Lineside beside the bare forward pass and other model servers: CPU, throughput, latency
 	@$(BIN)/python -m benchmarks.dispatch $(ARGS)
+
+bench-gpu: .venv/.dev  ## A transformer of 25 M parameters, hosted beside the bare forward pass; skips without CUDA
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 constraints: .venv/.dev  ## Write the versions of .venv to constraints.txt
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > .constraints.new

@@ -58,6 +58,14 @@ def limit_threads(threads: int) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
+def release(device: str) -> None:
+    """Give back what freed tensors still hold of ``device``; the CPU holds nothing."""
+    if device.startswith("cuda"):
+        import torch  # noqa: PLC0415  # it is there already
+
+        torch.cuda.empty_cache()
+
+
 def _cuda_devices() -> int:
     if importlib.util.find_spec("torch") is None:
         return 0

@@ -19,11 +19,16 @@ from lineside_workers.store import ModelStore
 
 logger = logging.getLogger(__name__)
 
-MAX_VARIANTS = 16  # runners beside the default ones, one per task and configuration; the oldest is closed
+MAX_VARIANTS = 16  # of one task with different configurations; the one unused for longest is closed
+MEBIBYTE = 2**20
 
 
 class Host:
-    """Loads the tasks of ``settings`` once; afterwards answers batches from the one thread that loaded them."""
+    """Loads the tasks of ``settings`` once; afterwards answers batches from the one thread that loaded them.
+
+    With ``settings.memory_mb`` models that were unused for longest are released when another does not fit, and read
+    again by the next batch that wants them.
+    """
 
     def __init__(self, settings: WorkerSettings) -> None:
         """Choose the device; tasks load in ``load``.
@@ -34,10 +39,11 @@ class Host:
         self.device = devices.choose(settings.device)
         self.failed: dict[str, str] = {}
         self.batches = 0
+        self.evicted = 0
         self._settings = settings
         self._store = ModelStore(settings.models, settings.keys)
-        self._runners: dict[str, Staged] = {}
-        self._variants: OrderedDict[tuple[str, str], Staged] = OrderedDict()
+        self._served: dict[str, str] = {}  # name and version of the model behind each task
+        self._resident: OrderedDict[tuple[str, str], Staged] = OrderedDict()  # the one used last comes last
         self._busy_since: float | None = None
 
     def load(self) -> list[str]:
@@ -52,14 +58,11 @@ class Host:
         urgency: dict[str, float] = {}
         for task in self._settings.tasks:
             try:
-                runner = self._start(task, {})
+                urgency[task] = self._start((task, _key({})), {}).deadline_s
             except (WorkerError, TaskError) as e:
                 self.failed[task] = str(e)
                 logger.error("task not served task=%s error=%s", task, e)  # noqa: TRY400 - a sentence, not a trace
-            else:
-                self._runners[task] = runner
-                urgency[task] = runner.deadline_s
-        if not self._runners:
+        if not self._served:
             raise WorkerError("; ".join(self.failed.values()) or "no task is installed; install lineside[workers]")
         return sorted(urgency, key=lambda t: (urgency[t], t))
 
@@ -67,9 +70,14 @@ class Host:
         """Run ``batch`` through ``task`` with ``config``; never raises for what a task, model or batch does wrong."""
         self._busy_since = time.monotonic()
         try:
-            return self._runner(task, config).answer(batch)
+            runner = self._runner(task, config)
+            result = runner.answer(batch)
         except (WorkerError, TaskError) as e:
             return BatchResult(Status.FAILED, error=str(e))
+        else:
+            if not config:
+                self._served[task] = f"{runner.model_name}:{runner.model_version}"
+            return result
         finally:
             self._busy_since = None
             self.batches += 1
@@ -79,33 +87,59 @@ class Host:
         since = self._busy_since
         return {
             "device": self.device,
-            "tasks": {t: f"{r.model_name}:{r.model_version}" for t, r in self._runners.items()},
+            "tasks": dict(self._served),
             "failed": dict(self.failed),
             "batches": self.batches,
+            "evicted": self.evicted,
             "restarts": self._settings.restarts,
             "busy_s": 0.0 if since is None else round(time.monotonic() - since, 3),
         }
 
+    @property
+    def model_bytes(self) -> int:
+        """Size of the weights in memory."""
+        return sum(runner.model_bytes for runner in self._resident.values())
+
     def close(self) -> None:
         """Let every task release its model."""
-        for runner in (*self._runners.values(), *self._variants.values()):
-            runner.close()
+        while self._resident:
+            self._resident.popitem()[1].close()
 
     def _runner(self, task: str, config: Mapping[str, object]) -> Staged:
-        if task not in self._runners:
-            why = self.failed.get(task, f"this worker hosts {', '.join(self._runners)}")
+        if task not in self._served:
+            why = self.failed.get(task, f"this worker hosts {', '.join(self._served)}")
             raise WorkerError(f"task '{task}' is not served here: {why}")
-        if not config:
-            return self._runners[task]
-        key = (task, json.dumps(config, sort_keys=True))
-        if key not in self._variants:
-            self._variants[key] = self._start(task, config)
-            if len(self._variants) > MAX_VARIANTS:
-                self._variants.popitem(last=False)[1].close()
-        self._variants.move_to_end(key)
-        return self._variants[key]
+        key = (task, _key(config))
+        if key not in self._resident:
+            self._start(key, config)
+        self._resident.move_to_end(key)
+        return self._resident[key]
 
-    def _start(self, task: str, config: Mapping[str, object]) -> Staged:
+    def _start(self, key: tuple[str, str], config: Mapping[str, object]) -> Staged:
+        task = key[0]
         runner = Staged(task, config, device=self.device, store=self._store)
+        self._make_room(runner.bytes_to_load)
         runner.load()
+        self._resident[key] = runner
+        if not config:
+            self._served[task] = f"{runner.model_name}:{runner.model_version}"
+        variants = [k for k in self._resident if k[0] == task and k[1] != _key({})]
+        if len(variants) > MAX_VARIANTS:
+            self._evict(variants[0])
         return runner
+
+    def _make_room(self, wanted: int) -> None:
+        """Release models until ``wanted`` bytes more fit; the last one asked for may be larger than all there is."""
+        budget = self._settings.memory_mb * MEBIBYTE
+        while budget and self._resident and self.model_bytes + wanted > budget:
+            self._evict(next(iter(self._resident)))
+
+    def _evict(self, key: tuple[str, str]) -> None:
+        self._resident.pop(key).close()
+        self.evicted += 1
+        devices.release(self.device)
+        logger.info("model released task=%s config=%s", *key)
+
+
+def _key(config: Mapping[str, object]) -> str:
+    return json.dumps(config, sort_keys=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -53,6 +54,7 @@ class Runner:
         self.device = devices.choose(device)
         self.model_name = task_name
         self.model_version = ""
+        self.model_bytes = 0
         self.counts: Counter[str] = Counter()
         self._store = store or ModelStore.from_env()
         self._folder = model_folder
@@ -74,6 +76,14 @@ class Runner:
         """Name of the Boolean output that asks for an effect."""
         return self._outputs.flag
 
+    @property
+    def bytes_to_load(self) -> int:
+        """Size of the weights that ``load`` will read, 0 where there are none."""
+        if self._plugin.needs_model:
+            with contextlib.suppress(ModelError):  # ``load`` says it
+                return self._store.weight_bytes(self._folder or self._store.folder(self.task_name))
+        return 0
+
     def load(self) -> None:
         """Verify and load the model, then run synthetic batches so that the first real one is not slow.
 
@@ -90,6 +100,7 @@ class Runner:
                     f"{folder} holds a model of '{model.name}', not of '{self.task_name}'; correct the models directory"
                 )
             self.model_name, self.model_version = model.name, model.version
+            self.model_bytes = sum(tensor.nbytes for tensor in model.tensors.values())
         else:
             self.model_version = _distribution_version(self.task_name)
         try:
@@ -153,7 +164,7 @@ class Runner:
     def close(self) -> None:
         """Let the task release its model."""
         if self._loaded:
-            self._loaded = False
+            self._loaded, self.model_bytes = False, 0
             self._plugin.close()
 
     def _usable(self, batch: WindowBatch, share: FloatArray) -> tuple[list[int], dict[int, str]]:

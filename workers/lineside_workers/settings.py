@@ -25,10 +25,11 @@ class WorkerSettings:
     ``hmac_key``: LINESIDE_HMAC_KEY, the same text as the gateway's. ``threads``: LINESIDE_THREADS, CPU threads of
     torch; one, because the other cores belong to other workers. ``redeliver_after_s``: LINESIDE_REDELIVER_AFTER_S, how
     long after its delivery an unanswered batch goes to another worker; longer than the slowest batch takes.
-    ``metrics_port``: LINESIDE_METRICS_PORT, where Prometheus finds this process; 0 for nowhere. A supervisor gives its
-    devices the ports from there on. ``metrics_host``: LINESIDE_METRICS_HOST. ``beat``: LINESIDE_BEAT, set by a
-    supervisor that listens to standard output. ``restarts``: LINESIDE_RESTARTS, how often the supervisor has started
-    the worker of this device again.
+    ``memory_mb``: LINESIDE_MEMORY_MB, MiB of weights to keep on the device, 0 for as many as come; room for activations
+    is beside it. ``metrics_port``: LINESIDE_METRICS_PORT, where Prometheus finds this process; 0 for nowhere. A
+    supervisor gives its devices the ports from there on. ``metrics_host``: LINESIDE_METRICS_HOST. ``beat``:
+    LINESIDE_BEAT, set by a supervisor that listens to standard output. ``restarts``: LINESIDE_RESTARTS, how often the
+    supervisor has started the worker of this device again.
     """
 
     broker_url: str = DEFAULT_BROKER
@@ -38,6 +39,7 @@ class WorkerSettings:
     hmac_key: bytes = b""
     threads: int = 1
     redeliver_after_s: int = 30
+    memory_mb: int = 0
     metrics_port: int = 0
     metrics_host: str = "127.0.0.1"
     beat: bool = False
@@ -65,6 +67,7 @@ class WorkerSettings:
             hmac_key=environ.get("LINESIDE_HMAC_KEY", "").encode(),
             threads=_count(environ, "LINESIDE_THREADS", cls().threads),
             redeliver_after_s=_count(environ, "LINESIDE_REDELIVER_AFTER_S", cls().redeliver_after_s),
+            memory_mb=_count(environ, "LINESIDE_MEMORY_MB", 0) if environ.get("LINESIDE_MEMORY_MB") else 0,
             metrics_port=_count(environ, "LINESIDE_METRICS_PORT", 0) if environ.get("LINESIDE_METRICS_PORT") else 0,
             metrics_host=environ.get("LINESIDE_METRICS_HOST") or cls().metrics_host,
             beat=environ.get("LINESIDE_BEAT", "") == "1",

@@ -66,6 +66,16 @@ class Staged:
         """Windows by fate, of the version in full."""
         return self._plain.counts if self._full is None else self._full.counts
 
+    @property
+    def model_bytes(self) -> int:
+        """Size of the weights in memory, of all versions."""
+        return sum(runner.model_bytes for runner in self._runners())
+
+    @property
+    def bytes_to_load(self) -> int:
+        """Size of the weights that ``load`` will read for the version in full, 0 without a model."""
+        return self._plain.bytes_to_load
+
     def load(self) -> None:
         """Load what is in full, canary and shadow.
 
@@ -113,8 +123,12 @@ class Staged:
 
     def close(self) -> None:
         """Let every version release its model."""
-        for runner in (self._plain, *self._others.values(), *([self._full] if self._full else [])):
+        for runner in self._runners():
             runner.close()
+
+    def _runners(self) -> list[Runner]:
+        own = [self._plain] if self._full in (None, self._plain) else [self._plain, self._full]
+        return [*own, *self._others.values()]
 
     def _asked(self) -> tuple[str, ...]:
         """Versions beside the one in full, the canary first."""

@@ -13,6 +13,7 @@ in use named in ``<dir>/<task>/current``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -102,6 +103,13 @@ class ModelStore:
             have = ", ".join(sorted(p.name for p in home.iterdir() if p.is_dir())) or "none"
             raise ModelError(f"{home / CURRENT} names version '{version}'; versions there: {have}; correct the file")
         return folder
+
+    @staticmethod
+    def weight_bytes(folder: Path) -> int:
+        """Size of the weights in ``folder``, 0 where there are none."""
+        with contextlib.suppress(OSError):
+            return (folder / TENSORS).stat().st_size
+        return 0
 
     def install(self, task: str, folder: Path) -> Path:
         """Copy a verified ``folder`` below the models directory and make it the current one of ``task``.

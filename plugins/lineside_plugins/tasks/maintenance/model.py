@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lineside_plugins.learning.network import Mlp, load_tensors, to_tensors
 from lineside_plugins.learning.normaliser import Normaliser
+from lineside_plugins.learning.serving import Served
 from lineside_plugins.tasks.maintenance.features import FEATURES
 from lineside_plugins.tasks.maintenance.hazards import GROUPS, groups_of_features
 from lineside_plugins.tasks.maintenance.survival import INTERVALS
@@ -44,7 +45,7 @@ class NetworkHazards:
     """``HazardNetwork`` with its normaliser behind the ``Hazards`` interface."""
 
     def __init__(self, network: HazardNetwork, normaliser: Normaliser, device: str = "cpu") -> None:
-        self.network, self.normaliser, self.device = network.to(device).eval(), normaliser, device
+        self.network, self.normaliser, self._logits = network, normaliser, Served(network, device)
 
     @classmethod
     def from_tensors(
@@ -61,7 +62,8 @@ class NetworkHazards:
 
     def hazard(self, x: Floats, intervals: int = INTERVALS) -> Floats:
         """Hazards (R, intervals) of rows (R, F)."""
-        return np.asarray(torch.sigmoid(self._logits(self.normaliser(x)))[:, :intervals].cpu().numpy(), np.float64)
+        logits = torch.from_numpy(self._logits(self.normaliser(x))[:, :intervals])
+        return np.asarray(torch.sigmoid(logits).numpy(), np.float64)
 
     def shares(self, x: Floats, intervals: int) -> Floats:
         """By occlusion: how much the log-odds fall when a group of features is set to the training mean (R, G)."""
@@ -70,11 +72,6 @@ class NetworkHazards:
         masked = np.repeat(rows[None], len(GROUPS) + 1, axis=0)
         for g in range(len(GROUPS)):
             masked[g + 1][:, groups == g] = 0.0
-        logits = self._logits(masked.reshape(-1, rows.shape[1]))[:, :intervals].mean(dim=1)
-        score = logits.cpu().numpy().reshape(len(GROUPS) + 1, len(x))
+        logits = torch.from_numpy(self._logits(masked.reshape(-1, rows.shape[1])))[:, :intervals].mean(dim=1)
+        score = logits.numpy().reshape(len(GROUPS) + 1, len(x))
         return np.asarray((score[0] - score[1:]).T, dtype=np.float64)
-
-    def _logits(self, rows: NDArray[np.float32]) -> Tensor:
-        with torch.inference_mode():
-            out: Tensor = self.network(torch.from_numpy(rows).to(self.device))
-        return out

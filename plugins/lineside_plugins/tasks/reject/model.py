@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lineside_plugins.learning.network import Mlp, load_tensors, to_tensors
 from lineside_plugins.learning.normaliser import Normaliser
+from lineside_plugins.learning.serving import Served
 from lineside_plugins.tasks.reject import curves as c
 from lineside_plugins.tasks.reject import features as f
 from lineside_plugins.tasks.reject.heads import SIGMA_HIGH, SIGMA_LOW
@@ -82,7 +83,7 @@ class NetworkDimension:
     """``DimensionNetwork`` with its normaliser behind the ``DimensionHead`` interface."""
 
     def __init__(self, network: DimensionNetwork, normaliser: Normaliser, device: str = "cpu") -> None:
-        self.network, self.normaliser, self.device = network.to(device).eval(), normaliser, device
+        self.network, self.normaliser, self._served = network, normaliser, Served(network, device)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]], device: str) -> NetworkDimension:
@@ -116,15 +117,14 @@ class NetworkDimension:
         return out
 
     def _run(self, rows: NDArray[np.float32]) -> Floats:
-        with torch.inference_mode():
-            return np.asarray(self.network(torch.from_numpy(rows).to(self.device)).cpu().numpy(), dtype=np.float64)
+        return self._served(rows).astype(np.float64)
 
 
 class NetworkPorosity:
     """``CurveNetwork`` behind the ``PorosityHead`` interface."""
 
     def __init__(self, network: CurveNetwork, device: str = "cpu") -> None:
-        self.network, self.device = network.to(device).eval(), device
+        self.network, self._served = network, Served(network, device)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]], device: str) -> NetworkPorosity:
@@ -139,7 +139,4 @@ class NetworkPorosity:
 
     def score(self, curves: NDArray[np.floating[Any]]) -> Floats:
         """Log-odds before calibration (P,)."""
-        chunks = np.array_split(c.curve_rows(curves), max(1, len(curves) // 4096))
-        with torch.inference_mode():
-            found = [self.network(torch.from_numpy(rows).to(self.device))[:, 0].cpu().numpy() for rows in chunks]
-        return np.concatenate(found).astype(np.float64)
+        return self._served(c.curve_rows(curves))[:, 0].astype(np.float64)
