@@ -18,6 +18,8 @@ from lineside_plugins.types import Advice, ContractError, DeviceHealth, ModelDat
 from lineside_workers.store import ModelStore
 from tests.plugins.synthetic import assert_as_expected
 
+pytestmark = pytest.mark.xdist_group("maintenance")  # a model is trained once, not once per process
+
 CASES = Path(__file__).parent / "testcases"
 
 

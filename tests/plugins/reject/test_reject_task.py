@@ -16,6 +16,8 @@ from lineside_plugins.types import Advice, ContractError, ModelData, SnapshotVal
 from lineside_workers.store import ModelStore
 from tests.plugins.synthetic import assert_as_expected
 
+pytestmark = pytest.mark.xdist_group("reject")  # a model is trained once, not once per process
+
 CASES = Path(__file__).parent / "testcases"
 END = datetime.fromisoformat("2026-03-05T12:00:00+00:00")
 UNCORRECTED_UM = 0.119 * 150  # of a mill's 150th part where nothing but the usual rise per part is compensated
