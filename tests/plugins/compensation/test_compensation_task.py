@@ -16,9 +16,9 @@ from lineside_plugins.types import Advice, ContractError, Kind, ModelData, Snaps
 from lineside_workers.store import ModelStore
 
 END = datetime.fromisoformat("2026-03-05T12:00:00+00:00")
-USUAL_UM = 0.119  # per partpytestmark = pytest.mark.xdist_group("compensation")  # a model is trained once, not once per process
+USUAL_UM = 0.119  # per part
 
-
+pytestmark = pytest.mark.xdist_group("compensation")  # a model is trained once, not once per process
 
 
 def batch(
