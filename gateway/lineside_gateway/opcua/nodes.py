@@ -68,6 +68,9 @@ async def find(connection: Connection, address: str) -> list[Found]:
     return level
 
 
+_STRUCTURED = {ua.VariantType.ExtensionObject, ua.VariantType.DataValue, ua.VariantType.DiagnosticInfo}
+
+
 async def resolve(connection: Connection, wanted: Sequence[WantedEquipment]) -> list[Equipment]:
     """Every piece of equipment with its tags; what cannot be found is in ``missing`` with its cause.
 
@@ -88,9 +91,9 @@ async def resolve(connection: Connection, wanted: Sequence[WantedEquipment]) -> 
             places, missing = await _places(connection, root, equipment.id, want.tags)
             tags = await describer.describe(equipment.id, places)
             missing |= {t: _unknown(connection, places[t]) for t in places.keys() - tags.keys()}
-            unfit = {t for t in want.numeric & tags.keys() if tags[t].data_type is not None and not tags[t].numeric}
-            missing |= {t: _not_a_number(tags.pop(t)) for t in sorted(unfit)}
-            out.append(replace(equipment, tags=tags, missing=missing, unfit=frozenset(unfit)))
+            unfit = {t: cause for t, node in tags.items() if (cause := _unfit(node, number=t in want.numeric))}
+            kept = {t: node for t, node in tags.items() if t not in unfit}
+            out.append(replace(equipment, tags=kept, missing=missing | unfit, unfit=frozenset(unfit)))
     return out
 
 
@@ -153,8 +156,16 @@ def _unknown(connection: Connection, node_id: ua.NodeId) -> str:
     )
 
 
-def _not_a_number(node: TagNode) -> str:
+def _unfit(node: TagNode, *, number: bool) -> str:
+    """Why no task can use the node's values, "" where one can; ``number``: a task asks for a number."""
     kind = f"an array of {node.data_type_name}" if node.is_array else node.data_type_name
+    if node.data_type in _STRUCTURED:
+        return (
+            f"{node.address} is {kind}, a structure, and tasks take plain values; point tags.{node.tag} at the "
+            "component Variable that holds the field ('lineside browse' lists them)"
+        )
+    if not number or node.data_type is None or node.numeric:
+        return ""
     return f"{node.address} is {kind} and the task needs a number; point tags.{node.tag} at a numeric node"
 
 

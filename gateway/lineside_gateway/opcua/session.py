@@ -7,23 +7,17 @@ import contextlib
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from asyncua import ua
-
 from lineside_gateway.errors import ConnectError, CredentialsError, LinesideError, TrustError
 from lineside_gateway.opcua.addresses import Namespaces
-from lineside_gateway.opcua.connection import Connection, read_limits
-from lineside_gateway.opcua.security import Pki, secure
-from lineside_gateway.opcua.session_file import SessionFile
-from lineside_gateway.opcua.standard import Client, StatusCodes, UaError, UaStatusCodeError
-from lineside_gateway.opcua.transport import PROBE_S, Transport
-from lineside_gateway.opcua.wire import new_client
+from lineside_gateway.opcua.connection import Connection
+from lineside_gateway.opcua.opening import FULL_SERVICE, Held, Opening
+from lineside_gateway.opcua.security import Pki
+from lineside_gateway.opcua.standard import StatusCodes, UaError, UaStatusCodeError
 from lineside_gateway.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -34,27 +28,9 @@ REFUSED_WAITS = 6.0
 """How much longer than the longest wait a refused user or certificate waits: too many attempts lock a user out."""
 JITTER = 0.2
 """Share by which a wait varies, so that gateways do not return in step."""
-MAX_CREATES, CREATES_WITHIN_S = 8, 60.0
-"""CreateSession requests to one server, whatever happens; thousands a minute have locked plants out of their PLCs."""
-FULL_SERVICE = 200
-"""A ServiceLevel from here up is healthy, below it degraded (OPC UA Part 4, 6.6.2.4.2)."""
 SETTLE_S = 60.0
 """A connection to one of several endpoints is left for its ServiceLevel after this long at the earliest."""
 
-_REFUSED_USER = (
-    ua.uaerrors.BadUserAccessDenied,
-    ua.uaerrors.BadIdentityTokenInvalid,
-    ua.uaerrors.BadIdentityTokenRejected,
-    ua.uaerrors.BadUserSignatureInvalid,
-)
-_REFUSED_SECURITY = (
-    ua.uaerrors.BadCertificateInvalid,
-    ua.uaerrors.BadCertificateUntrusted,
-    ua.uaerrors.BadCertificateUriInvalid,
-    ua.uaerrors.BadSecurityChecksFailed,
-    ua.uaerrors.BadSecurityPolicyRejected,
-    ua.uaerrors.BadSecurityModeRejected,
-)
 _BUSY = {
     StatusCodes.BadTcpServerTooBusy,
     StatusCodes.BadTooManyOperations,
@@ -90,21 +66,6 @@ def quiet_library() -> None:
             library.setLevel(logging.CRITICAL)
 
 
-@dataclass(slots=True)
-class _Held:
-    """One session on the server, connected or to be taken up again."""
-
-    url: str
-    transport: Transport
-    connection: Connection
-    level: int
-    """ServiceLevel when it was opened."""
-    since: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.since = time.monotonic()
-
-
 class Session:
     """Keeps one server connected and hands each connection to ``serve``.
 
@@ -122,13 +83,9 @@ class Session:
         self.error: ConnectError | None = None
         self.connects = self.resumes = 0
         self.namespaces = Namespaces(())
-        self._pki = pki
+        self._opening = Opening(server, pki, kept)
         self._random = jitter or random.Random()
-        self._file = SessionFile(kept)
-        self._held: _Held | None = None
-        self._former_closed = False
-        self._creates: deque[float] = deque(maxlen=MAX_CREATES)
-        self._caps: dict[str, int] = {}
+        self._held: Held | None = None
         quiet_library()
 
     async def run(
@@ -138,7 +95,8 @@ class Session:
 
         A server that cannot be reached is waited for, with doubling, jittered waits. The session is closed on exit.
         """
-        attempt, self._former_closed = 0, False
+        attempt = 0
+        self._opening.begin()
         try:
             while True:
                 served_at: float | None = None
@@ -151,7 +109,7 @@ class Session:
                 except LinesideError as e:
                     self._note(ConnectError(e.sentence, e.detail))
                 except (OSError, TimeoutError, UaError) as e:
-                    self._note(self._explain(e))
+                    self._note(self._opening.explain(e))
                 except Exception as e:  # the session loop is a supervision point: the others run on
                     crash = ConnectError(f"server '{self.server.name}': {type(e).__name__}: {e}; see the log")
                     if self.error is None or self.error.sentence != crash.sentence:
@@ -181,14 +139,14 @@ class Session:
         Raises:
             ConnectError: Not reachable, not trusted, refused; the sentence has the next step.
         """
-        held = await self._open(self.server.url)
+        held = await self._opening.open(self.server.url)
         watching = asyncio.ensure_future(held.transport.watch())  # keeps the channel's token fresh
         try:
             self._connected(held)
             try:
                 yield held.connection
             except (OSError, TimeoutError, UaError) as e:
-                raise self._explain(e) from e
+                raise self._opening.explain(e) from e
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectError):
@@ -197,21 +155,20 @@ class Session:
 
     # ---- connecting
 
-    async def _reach(self) -> _Held:
+    async def _reach(self) -> Held:
         """The former session on a new channel where it may be taken up again, else a new one."""
-        if not self._former_closed:
-            await self._close_former()
+        await self._opening.close_former()
         if self._held is not None:
             if await self._take_up(self._held):
                 self.resumes += 1
                 self._connected(self._held)
                 return self._held
             self._held = None
-        self._held = await self._open_best()
+        self._held = await self._opening.open_best()
         self._connected(self._held)
         return self._held
 
-    def _connected(self, held: _Held) -> None:
+    def _connected(self, held: Held) -> None:
         self.connects += not held.connection.vitals.ready
         self.state, self.error, self.namespaces = LinkState.CONNECTED, None, held.connection.namespaces
         logger.info(
@@ -219,7 +176,7 @@ class Session:
             self.server.name, held.url, self.connects, self.resumes,
         )  # fmt: skip
 
-    async def _take_up(self, held: _Held) -> bool:
+    async def _take_up(self, held: Held) -> bool:
         """Activate the session on a new channel; close it there where it is of no more use.
 
         Raises:
@@ -233,7 +190,7 @@ class Session:
         except UaStatusCodeError as e:
             if e.code in _BUSY:
                 held.transport.drop()
-                raise self._explain(e) from e
+                raise self._opening.explain(e) from e
             logger.info("session_gone server=%s cause=%s", self.server.name, e)
             await held.transport.abandon()
             return False
@@ -242,88 +199,15 @@ class Session:
                 await held.transport.abandon()
                 return False
             held.transport.drop()
-            raise self._explain(e) from e
+            raise self._opening.explain(e) from e
         if held.connection.vitals.ready:
             return True
         await held.transport.close()
         return False
 
-    async def _close_former(self) -> None:
-        """Close the session that a killed gateway of this name has left on the server."""
-        client = self._client(self.server.url)
-        if self._file.load(client):
-            try:
-                async with asyncio.timeout(3 * self.server.request_timeout_s):
-                    former = Transport(client, self._file)
-                    former.login = await secure(client, self.server, self._pki)
-                    await former.resume()
-                    await former.close()
-                logger.info("former_session_closed server=%s", self.server.name)
-            except UaStatusCodeError as e:
-                logger.info("former_session_gone server=%s cause=%s", self.server.name, e)
-            except (OSError, TimeoutError, UaError, ValueError) as e:
-                raise self._explain(e) from e
-            finally:
-                client.disconnect_socket()
-            self._file.clear()
-        self._former_closed = True
-
-    async def _open_best(self) -> _Held:
-        """A connection to the endpoint with the highest ServiceLevel; the first that is healthy will do."""
-        best: _Held | None = None
-        error: ConnectError | None = None
-        for url in (self.server.url, *self.server.alternates):
-            try:
-                held = await self._open(url)
-            except ConnectError as e:
-                error = error or e
-                continue
-            if best is None or held.level > best.level:
-                best, held = held, best
-            if held is not None:
-                await held.transport.close()
-            if not self.server.alternates or best.level >= FULL_SERVICE:
-                break
-        if best is None:
-            assert error is not None  # noqa: S101  # there is at least one URL
-            raise error
-        return best
-
-    def _client(self, url: str) -> Client:
-        client = new_client(url, self.server.request_timeout_s, PROBE_S)
-        client.session_timeout = int(self.server.session_timeout_s * 1000)
-        return client
-
-    async def _open(self, url: str) -> _Held:
-        await self._keep_rate()
-        client = self._client(url)
-        transport = Transport(client, self._file)
-        try:
-            async with asyncio.timeout(3 * self.server.request_timeout_s):
-                transport.login = await secure(client, self.server, self._pki)
-                await transport.open()
-                uris, limits = await asyncio.gather(
-                    client.get_namespace_array(), read_limits(client, self.server, self._caps)
-                )
-                await transport.probe()
-        except (OSError, TimeoutError, UaError, ValueError, ConnectError) as e:
-            await transport.close()
-            raise self._explain(e) from e
-        except BaseException:
-            await transport.close()
-            raise
-        connection = Connection(client, self.server, Namespaces(tuple(uris)), limits, transport.vitals)
-        return _Held(url, transport, connection, transport.vitals.service_level)
-
-    async def _keep_rate(self) -> None:
-        """Wait until another CreateSession is within ``MAX_CREATES`` in ``CREATES_WITHIN_S``."""
-        if len(self._creates) == MAX_CREATES:
-            await asyncio.sleep(max(0.0, self._creates[0] + CREATES_WITHIN_S - time.monotonic()))
-        self._creates.append(time.monotonic())
-
     # ---- serving
 
-    async def _serve(self, held: _Held, serve: Callable[[Connection], Awaitable[None]]) -> None:
+    async def _serve(self, held: Held, serve: Callable[[Connection], Awaitable[None]]) -> None:
         """Run ``serve`` until it ends or the connection is lost.
 
         Raises:
@@ -355,7 +239,7 @@ class Session:
             else:
                 await held.transport.close()
 
-    async def _watch(self, held: _Held) -> None:
+    async def _watch(self, held: Held) -> None:
         several = bool(self.server.alternates)
         watching = asyncio.ensure_future(held.transport.watch(always=several))
         try:
@@ -376,27 +260,3 @@ class Session:
         if self.error is None or (self.state, self.error.sentence) != (state, error.sentence):
             logger.warning("server_%s server=%s cause=%s", state, self.server.name, error.sentence)
         self.state, self.error = state, error
-
-    def _explain(self, e: Exception) -> ConnectError:
-        if isinstance(e, ConnectError):
-            return e
-        who, detail = f"server '{self.server.name}' at {self.server.url}", f"{type(e).__name__}: {e}"
-        if isinstance(e, TimeoutError):
-            return ConnectError(f"{who} does not answer; check that it runs, and network and firewall", detail)
-        if isinstance(e, ConnectionRefusedError):
-            return ConnectError(f"{who} refuses the connection; start it or correct url", detail)
-        if isinstance(e, OSError):
-            return ConnectError(f"{who} cannot be reached: {e}; check url and network", detail)
-        return self._explain_status(e, who, detail)
-
-    def _explain_status(self, e: Exception, who: str, detail: str) -> ConnectError:
-        if isinstance(e, _REFUSED_USER):
-            return CredentialsError(f"{who} refuses user '{self.server.security.user or 'anonymous'}'", detail)
-        if isinstance(e, _REFUSED_SECURITY):
-            return TrustError(
-                f"{who} refuses our certificate; trust {self._pki.folder / 'own' / 'certificate.der'} on the server",
-                detail,
-            )
-        if isinstance(e, ua.uaerrors.BadTooManySessions):
-            return ConnectError(f"{who} has no session left; close other clients or wait for their timeout", detail)
-        return ConnectError(f"{who}: {e}", detail)

@@ -127,6 +127,25 @@ async def test_a_tag_of_the_wrong_type_is_missing_with_its_cause(bench):
     assert "is String and the task needs a number; point tags.Vib at" in equipment.missing["Vib"]
 
 
+async def test_a_structure_is_missing_with_its_cause(bench):
+    """A structure is no value for a task, window or not: the tag is listed with the next step, the others deliver."""
+    plc = await bench.plc("A1", {"Vib": 1.0})
+    for tag, value, is_array in (("Limits", ua.Range(0.0, 1.0), False), ("Steps", [ua.Range(0.0, 1.0)], True)):
+        await plc.endpoint.add_variable(
+            plc.root,
+            ua.NodeId(f"A1.{tag}", plc.ns),
+            ua.Variant(value, ua.VariantType.ExtensionObject, is_array=is_array),
+            data_type=ua.NodeId(ua.ObjectIds.Range),
+        )
+    plan = bench.plan(plc.url, {t: t for t in ("Vib", "Limits", "Steps")})
+    async with Session(plan.server, bench.pki).connect() as connection:
+        (equipment,) = await resolve(connection, plan.equipment)
+    assert set(equipment.tags) == {"Vib"}
+    assert equipment.unfit == {"Limits", "Steps"}
+    assert "is Range, a structure, and tasks take plain values; point tags.Limits at" in equipment.missing["Limits"]
+    assert "is an array of Range, a structure" in equipment.missing["Steps"]
+
+
 async def test_writes_take_the_nodes_own_type(bench):
     """A number is written as the node's type and read back; what does not fit is refused before it is sent."""
     plc = await bench.plc("A1", {"SetSpeed": 1.0, "SetCount": 1, "SetName": "", "SetFlag": False, "Vib": 1.0})
