@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from lineside_gateway.publish import HostedServer, HostedTask
 from lineside_plugins import registry
@@ -31,11 +32,11 @@ ALARMED: dict[str, dict[str, object]] = {
 
 
 @contextlib.asynccontextmanager
-async def line() -> AsyncIterator[HostedServer]:
+async def line(nodesets: Path | None = None) -> AsyncIterator[HostedServer]:
     """Anonymous readers, as in the demo."""
     outputs = {name: registry.create(name, {}).outputs() for name in QUIET}
     tasks = [HostedTask(name, LINE if name == "schedule" else MACHINE, outputs[name]) for name in QUIET]
-    server = HostedServer("opc.tcp://127.0.0.1:0/lineside", LINE, tasks)
+    server = HostedServer("opc.tcp://127.0.0.1:0/lineside", LINE, tasks, nodesets=nodesets)
     await server.start()
     try:
         yield server

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from asyncua import ua
 
 from lineside_gateway.guard.modes import HOSTED
+from lineside_gateway.publish.companions import Companions
 from lineside_gateway.publish.conditions import ConditionDesk
 from lineside_gateway.publish.fields import COMMON, STANDING, Field, output_fields
 from lineside_gateway.publish.model import TypeModel
@@ -26,6 +27,7 @@ class Layout:
     good_share: float
     types: TypeModel
     desk: ConditionDesk
+    companions: Companions
     root: ua.NodeId = field(default_factory=ua.NodeId)
     flat: ua.NodeId = field(default_factory=ua.NodeId)
     _folders: dict[tuple[str, ...], ua.NodeId] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class Layout:
         await self.builder.notify_at(standard(ObjectIds.Server))
         await self.builder.refer(standard(ObjectIds.Server), ObjectIds.HasNotifier, self.root)
         await self.types.build()
+        await self.companions.load()
         return await self.build_tasks(tasks)
 
     async def build_tasks(self, tasks: Sequence[HostedTask]) -> dict[tuple[str, str], RecommendationNodes]:
@@ -61,6 +64,7 @@ class Layout:
             nodes.cells[shown.name] = await self._cell(node, above, twins, shown, hosted)
         await nodes.announce()
         await self.desk.host(nodes, node, parent, self.root)
+        await self.companions.host(nodes, parent, path)
         return nodes
 
     async def _cell(self, parent: ua.NodeId, above: str, twins: ua.NodeId, shown: Field, hosted: HostedTask) -> Cell:

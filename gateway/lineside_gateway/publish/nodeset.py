@@ -13,6 +13,7 @@ from asyncua.common.xmlexporter import XmlExporter
 from asyncua.server.server import Server
 
 from lineside_gateway.publish.advisory import add_advisory_methods
+from lineside_gateway.publish.companions import Companions
 from lineside_gateway.publish.conditions import ConditionDesk, NoAnswers
 from lineside_gateway.publish.diagnostics import DiagnosticNodes
 from lineside_gateway.publish.layout import Layout
@@ -37,7 +38,7 @@ async def export_nodeset(
     builder = Builder(server, await server.register_namespace(NAMESPACE_URI))
     types = TypeModel(builder)
     answers = NoAnswers()
-    layout = Layout(builder, 0.5, types, ConditionDesk(builder, types, answers))
+    layout = Layout(builder, 0.5, types, ConditionDesk(builder, types, answers), Companions(builder))
     await layout.build(tasks)
     for hosted in (*tasks, *kinds):
         await types.of(hosted)  # of tasks that are not shown too: their mode may change

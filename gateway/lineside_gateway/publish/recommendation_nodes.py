@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Protocol
 
 from asyncua import ua
 
@@ -78,6 +79,13 @@ class Cell:
     value: object = None
 
 
+class Mirror(Protocol):
+    """Shows a recommendation in other terms besides."""
+
+    async def reflect(self, nodes: RecommendationNodes) -> None:
+        """Follow what ``nodes`` show and what it is worth."""
+
+
 @dataclass(slots=True)
 class RecommendationNodes:
     """Cells by field name. Only the hosted server's own loop touches an instance."""
@@ -90,6 +98,7 @@ class RecommendationNodes:
     shown: Recommendation | None = None
     status: int = StatusCodes.BadWaitingForInitialData
     good_until_s: float = math.inf
+    mirrors: list[Mirror] = field(default_factory=list)
 
     async def announce(self) -> None:
         """Say in words that nothing has been recommended yet."""
@@ -184,6 +193,8 @@ class RecommendationNodes:
             if cell.value is not None:
                 await self._write(cell, StatusCodes.Good, now)
         await self._write(flag, status, source)
+        for mirror in self.mirrors:
+            await mirror.reflect(self)
 
     @property
     def _flag_field(self) -> str:
@@ -195,7 +206,7 @@ class RecommendationNodes:
         value = wire_value(cell.shown, cell.value)
         written = data_value(value, VARIANT[cell.shown.field_type], status, source)
         if missing:
-            written = replace(written, StatusCode=status_code(_bad_or_no_data(status)))
+            written = replace(written, StatusCode=status_code(bad_or_no_data(status)))
         await self.builder.write(cell.node, written)
         if cell.twin is not None and cell.shown.flat_type is not None:
             twin = data_value(flat(cell.shown, cell.value), VARIANT[cell.shown.flat_type], status, source)
@@ -223,6 +234,6 @@ def wire_value(shown: Field, value: object) -> object:
     return value if words is None or value is None else words.index(str(value))
 
 
-def _bad_or_no_data(status: int) -> int:
+def bad_or_no_data(status: int) -> int:
     """A cell without a value has nothing to be uncertain about."""
     return status if status_code(status).is_bad() else StatusCodes.BadNoData

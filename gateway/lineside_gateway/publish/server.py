@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from urllib.parse import ParseResult, urlparse
 
 from asyncua import ua
@@ -18,6 +19,7 @@ from asyncua.server.server import Server
 from lineside_gateway.guard.modes import effective
 from lineside_gateway.hosting import Access, Rights, Role, hosting_server
 from lineside_gateway.publish.advisory import HOLD, RELEASE, add_advisory_methods
+from lineside_gateway.publish.companions import Companions
 from lineside_gateway.publish.conditions import Answers, ConditionDesk, NoAnswers
 from lineside_gateway.publish.conditions.methods import ConditionMethods
 from lineside_gateway.publish.diagnostics import DiagnosticNodes, Diagnostics
@@ -42,7 +44,8 @@ class HostedServer:
 
     Times given are event time. ``good_share`` is the quality from which a recommendation is shown as Good. Port 0
     takes a free port; ``endpoint`` tells which. ``answers`` takes what operators answer; ``access`` is who gets in,
-    anonymous readers by default; ``rights`` is who may write and call what. ``pages`` are shown as the ledger.
+    anonymous readers by default; ``rights`` is who may write and call what. ``pages`` are shown as the ledger;
+    ``nodesets`` is a folder of official companion nodesets, whose types are then shown beside our own.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class HostedServer:
         answers: Answers | None = None,
         access: Access | None = None,
         pages: LedgerPages | None = None,
+        nodesets: Path | None = None,
     ) -> None:
         self._url = urlparse(endpoint)
         self._gateway_id = gateway_id
@@ -63,6 +67,7 @@ class HostedServer:
         self._good_share = good_share
         self._heartbeat_s = heartbeat_s
         self._access = access or Access()
+        self._nodesets = nodesets
         self.rights = Rights()
         self._server: Server | None = None
         self._nodes: dict[tuple[str, str], RecommendationNodes] = {}
@@ -90,7 +95,7 @@ class HostedServer:
         ``history`` keeps what HistoryRead gives; it is closed by whoever opened it.
 
         Raises:
-            HostingError: The port is taken or the address is not of this machine.
+            HostingError: The port is taken, the address is not of this machine, or the nodesets cannot be read.
         """
         _check_free(self._url)
         self._store = history
@@ -228,7 +233,9 @@ class HostedServer:
         self._desk = ConditionDesk(builder, types, self._answers)
         if self._history is not None:
             self._history.desk, self._desk.keep = self._desk, self._history.keep_event
-        layout = self._layout = Layout(builder, self._good_share, types, self._desk)
+        layout = self._layout = Layout(
+            builder, self._good_share, types, self._desk, Companions(builder, self._nodesets)
+        )
         self._take(await layout.build(self._tasks))
         ConditionMethods(self._desk).link()
         self._diagnostics = DiagnosticNodes(builder)

@@ -96,6 +96,7 @@ class Gateway:
             answers=self._operators,
             access=access,
             pages=table.pages,
+            nodesets=settings.gateway.nodesets,
         )
         if nobody := nobody_may_come(settings.gateway):
             logger.error("hosted_server_without_users %s", nobody)

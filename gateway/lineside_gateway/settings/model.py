@@ -218,6 +218,11 @@ class GatewaySettings(Section):
     history_h: float = Field(
         default=24.0, ge=0, le=8760, description="Hours of recommendations and events that clients can read back."
     )
+    nodesets: FilePath | None = Field(
+        default=None,
+        description="Folder of official companion nodesets (*.xml): DI, MachineTool, Machinery/Result and ISA-95 "
+        "Job Control are then shown beside the own types.",
+    )
     advisory_only: bool = Field(
         default=False, description="Hold every mode above advisory at advisory, whatever the plant-wide switch says."
     )
