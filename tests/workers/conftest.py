@@ -21,6 +21,7 @@ TASK = '''
 """Tells whether the mean of a window passes a threshold. Cells of -1000 and below ask for misbehaviour."""
 
 import ctypes
+import dataclasses
 import os
 import signal
 import time
@@ -78,6 +79,11 @@ class TinyTask(TaskPlugin[TinyConfig]):
         serial = batch.snapshots[i].get("SerialNo") if batch.snapshots else ""
         value = {"flag": bool(mean > self.config.threshold), "mean": np.float32(mean), "serial_no": serial or ""}
         return Advice(value, confidence=0.9, reasons=(Reason("Load", 1.0, f"mean load {mean:.2f}"),))
+
+
+class PatientTask(TinyTask):
+    def inputs(self):
+        return dataclasses.replace(super().inputs(), deadline_s=300.0)
 '''
 
 SAMPLE = "task: tiny\nconfig:\n  threshold: 0.5\n"
@@ -102,7 +108,9 @@ def tiny_site(tmp_path: Path, tiny_model: TrainedModel) -> Path:
     info = site / "tiny_task-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-task\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[lineside.tasks]\ntiny = tiny_task.task:TinyTask\n")
+    (info / "entry_points.txt").write_text(
+        "[lineside.tasks]\ntiny = tiny_task.task:TinyTask\npatient = tiny_task.task:PatientTask\n"
+    )
     return site
 
 

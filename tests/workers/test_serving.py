@@ -132,6 +132,22 @@ async def test_a_supervised_worker_tells_prometheus(
     assert said["lineside_worker_restarts_total"] == 0
 
 
+async def test_what_is_urgent_never_waits_behind_what_takes_long(
+    broker: EmbeddedBroker, start_supervisor, make_batch
+) -> None:
+    """The task with the shorter deadline has a process of its own, and answers while the other task is in a batch."""
+    supervisor = start_supervisor(LINESIDE_TASKS="patient,tiny")
+    async with CeleryDispatcher("gw", broker.url) as d:
+        assert sorted(tuple(w.tasks) for w in await d.workers()) == [("patient",), ("tiny",)]
+        slow = asyncio.create_task(d.submit(make_batch((-3000, 20.0)), "patient", in_s(60)))
+        while not any(w.busy_s for w in await d.workers()):
+            await asyncio.sleep(0.05)
+        assert (await d.submit(make_batch(1.0), "tiny", in_s(60))).status is Status.ANSWERED
+        assert not slow.done()
+        slow.cancel()
+    supervisor.process.kill()
+
+
 async def test_a_hung_worker_is_started_again(broker: EmbeddedBroker, start_supervisor, make_batch) -> None:
     """A batch that runs longer than its redelivery time ends its worker, and the next worker goes on."""
     supervisor = start_supervisor(LINESIDE_REDELIVER_AFTER_S="3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import os
@@ -41,8 +42,14 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--device", help="auto, cpu or cuda:N [LINESIDE_DEVICE]")
     serve.add_argument(
         "--devices",
-        help="one supervised worker each, started again when it ends, hangs or falls silent: auto (every CUDA device, "
-        "else the CPU), or names with commas; a name may come twice",
+        help="supervised workers on each, started again when they end, hang or fall silent: auto (every CUDA device, "
+        "else the CPU), or names with commas; a name may come twice [auto, without --device]",
+    )
+    serve.add_argument(
+        "--urgent",
+        default="auto",
+        help="tasks that have a process of their own on each of --devices, so that they never wait behind the others: "
+        "auto (those with the shortest deadline), none, or names with commas [auto]",
     )
     serve.add_argument("--models", help="models directory that overrides what ships [LINESIDE_MODELS]")
     serve.add_argument("--threads", help="CPU threads of torch [LINESIDE_THREADS]")
@@ -115,8 +122,8 @@ def _serve(args: argparse.Namespace) -> int:
             os.environ[f"LINESIDE_{name.upper()}"] = getattr(args, name)
     if args.broker:
         os.environ["LINESIDE_BROKER_URL"] = args.broker
-    if args.devices:
-        return _supervise(args.devices)
+    if args.devices or not (args.device or os.environ.get("LINESIDE_DEVICE")):
+        return _supervise(args.devices or "auto", args.urgent)
     os.environ["LINESIDE_BEAT"] = "1" if args.beat else ""
     for name in PER_TASK_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -129,18 +136,17 @@ def _serve(args: argparse.Namespace) -> int:
     return 0
 
 
-def _supervise(devices: str) -> int:
-    from lineside_workers import device, supervisor  # noqa: PLC0415 - each command imports what it needs
+def _supervise(devices: str, urgent: str) -> int:
+    from lineside_workers import device, lanes, supervisor  # noqa: PLC0415 - each command imports what it needs
     from lineside_workers.settings import WorkerSettings  # noqa: PLC0415
 
     settings = WorkerSettings.from_env()
     limits = supervisor.Limits(hung_after_s=settings.redeliver_after_s)
-    command, names = supervisor.command(), device.several(devices)
-    ports = [str(settings.metrics_port + i) if settings.metrics_port else "" for i in range(len(names))]
-    workers = [
-        supervisor.Supervised(name, command, {**os.environ, "LINESIDE_METRICS_PORT": port}, limits)
-        for name, port in zip(names, ports, strict=True)
-    ]
+    names, workers = device.several(devices), []
+    for i, (name, tasks) in enumerate(itertools.product(names, lanes.lanes(settings.tasks, urgent))):
+        port = str(settings.metrics_port + i) if settings.metrics_port else ""
+        environment = {**os.environ, "LINESIDE_METRICS_PORT": port, "LINESIDE_TASKS": ",".join(tasks)}
+        workers.append(supervisor.Supervised(name, supervisor.command(), environment, limits))
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

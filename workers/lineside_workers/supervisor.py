@@ -1,4 +1,4 @@
-"""One worker process per device, started again when it ends, hangs in a batch or falls silent.
+"""Worker processes on each device, started again when it ends, hangs in a batch or falls silent.
 
 A worker tells on its standard output, every two seconds, that it lives and for how long its batch has been running.
 That way does not lead over the broker: a broker that is away makes nobody look hung.
@@ -40,7 +40,7 @@ class Limits:
 
 
 class Supervised:
-    """The worker of one device, over all its lives."""
+    """One worker on one device, over all its lives."""
 
     def __init__(self, device: str, command: Sequence[str], environment: Mapping[str, str], limits: Limits) -> None:
         self.device = device
@@ -144,14 +144,14 @@ def command() -> list[str]:
 
 
 def supervise(workers: Sequence[Supervised], stop: threading.Event, ready: Callable[[], None] = lambda: None) -> int:
-    """Look after ``workers`` until ``stop`` is set or one of them can never run; the exit code for this process."""
-    code, told = 0, False
+    """Look after ``workers`` until ``stop`` is set or none of them can ever run; the exit code for this process."""
+    code, told, able = 0, False, list(workers)
     while not stop.wait(LOOK_EVERY_S):
-        codes = [w.look(time.monotonic()) for w in workers]
-        if EXIT_CANNOT_GO_ON in codes:
+        able = [w for w in able if w.look(time.monotonic()) != EXIT_CANNOT_GO_ON]
+        if not able:
             code = EXIT_CANNOT_GO_ON
             break
-        if not told and all(w.ready for w in workers):
+        if not told and all(w.ready for w in able):
             told = True
             ready()
     for worker in workers:

@@ -44,7 +44,9 @@ class _Process:
 _process: list[_Process] = []
 
 
-@app.task(name=meeting.CELERY_TASK, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery ships no types
+@app.task(  # type: ignore[untyped-decorator]  # Celery ships no types
+    name=meeting.CELERY_TASK, ignore_result=True, Strategy="lineside_workers.strategy:direct"
+)
 def recommend(_claim_key: str, task: str, meta: dict[str, Any]) -> None:
     """Answer one request; whatever goes wrong with it is part of the answer."""
     _process[0].desk.handle(task, meta)
