@@ -82,6 +82,11 @@ class TinyTask(TaskPlugin[TinyConfig]):
 
 
 class PatientTask(TinyTask):
+    needs_model = False
+
+    def load(self, model, device):
+        self.scale = 2.0
+
     def inputs(self):
         return dataclasses.replace(super().inputs(), deadline_s=300.0)
 '''
