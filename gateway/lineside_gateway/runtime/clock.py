@@ -22,14 +22,19 @@ class ServerClock:
 
     def __init__(self) -> None:
         self._behind: deque[int] = deque(maxlen=MEMORY)
+        self._least = 0
 
     def here_us(self, served_us: int, arrived_us: int) -> int:
         """The time ``served_us`` of the server's clock by this machine's, for a message that has just arrived."""
         behind = arrived_us - served_us
-        if self._behind and abs(behind - min(self._behind)) > STEP_S * 1e6:
+        if self._behind and abs(behind - self._least) > STEP_S * 1e6:
             self._behind.clear()
+        if len(self._behind) == MEMORY and self._behind[0] == self._least:  # which is forgotten now
+            self._least = min((*self._behind, behind)[1:])
+        else:
+            self._least = min(self._least, behind) if self._behind else behind
         self._behind.append(behind)
-        return served_us + min(self._behind)
+        return served_us + self._least
 
 
 class EventClock:

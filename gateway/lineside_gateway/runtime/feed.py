@@ -162,7 +162,9 @@ class Feed:
     def flush(self, server: str, watermark_us: int, served_us: int) -> None:
         """Event time moves on; windows may close."""
         arrived_us = time.time_ns() // 1000
-        server_clock = self._server_clocks.setdefault(server, ServerClock())
+        server_clock = self._server_clocks.get(server)
+        if server_clock is None:
+            server_clock = self._server_clocks[server] = ServerClock()
         self.clock.observe(watermark_us, server_clock.here_us(served_us or arrived_us, arrived_us))
         mark = watermark_us - self._lateness_us.get(server, 0)
         self.marks[server] = max(mark, self.marks.get(server, mark))

@@ -37,6 +37,10 @@ _PLAIN_TYPE = b"\x01\x00"
 _PLAIN_HEADER = bytes(4) + b"\0" + b"\xff\xff\xff\xff" + bytes(3)
 _PLAIN_HEADER_0 = bytes(4) + b"\0" + bytes(4) + bytes(3)
 """ServiceResult Good, no diagnostics, no strings (null or empty), no additional header."""
+_DATA_CHANGE_HEAD = struct.pack("<2sHB", _PLAIN_TYPE, DATA_CHANGE, 1)
+"""A DataChangeNotification as an ExtensionObject with a body of bytes; the body's length follows."""
+_RESPONSE_HEADS = {k: _PLAIN_TYPE + struct.pack("<H", k) for k in (PUBLISH_RESPONSE, REPUBLISH_RESPONSE)}
+_NO_DIAGNOSTICS = (b"\xff\xff\xff\xff", bytes(4))
 _STAMP_AND_HANDLE = 12
 _COUNTS = struct.Struct("<Ii")
 _MESSAGE = struct.Struct("<Iqi")
@@ -84,9 +88,16 @@ def published(buf: Bytes, at: int, end: int, decoder: ChangeDecoder) -> Publishe
     found.sequence_number, _, count = _MESSAGE.unpack_from(buf, at + 1)
     found.has_data = count > 0
     try:
-        found.notifications, at = _notifications(buf, at + 13, end, decoder)
+        if count == 1 and buf[at + 17 : at + 22] == _DATA_CHANGE_HEAD:  # as nearly all are
+            start = at + 26
+            at = start + max(int32(buf, at + 22, end), 0)
+            need(at, end)
+            found.notifications = [decoder.decode(buf, start, at)]
+        else:
+            found.notifications, at = _notifications(buf, at + 13, end, decoder)
         at += 4 + 4 * array_length(buf, at, end, 4)
-        _check_end(diagnostic_infos_end(buf, at, end), end)
+        if at + 4 != end or buf[at:end] not in _NO_DIAGNOSTICS:
+            _check_end(diagnostic_infos_end(buf, at, end), end)
     except WireError as e:
         found.notifications, found.error = [], e.sentence
     return found
@@ -112,11 +123,13 @@ def _check_end(at: int, end: int) -> None:
 
 def _response(buf: Bytes, at: int, end: int, expected: int) -> int:
     """End of the ResponseHeader of a response of type ``expected`` whose ServiceResult is Good."""
+    if buf[at : at + 4] == _RESPONSE_HEADS[expected] and at + 28 <= end:
+        upto = at + 4 + _STAMP_AND_HANDLE + len(_PLAIN_HEADER)
+        if buf[upto - len(_PLAIN_HEADER) : upto] in (_PLAIN_HEADER, _PLAIN_HEADER_0):
+            return upto
     kind, at = _type(buf, at, end)
     at += _STAMP_AND_HANDLE
     need(at + 12, end)
-    if kind == expected and buf[at : at + 12] in (_PLAIN_HEADER, _PLAIN_HEADER_0):
-        return at + 12
     (code,) = _UINT32.unpack_from(buf, at)
     at = diagnostic_info_end(buf, at + 4, end)
     strings, at = array_length(buf, at, end, 4), at + 4

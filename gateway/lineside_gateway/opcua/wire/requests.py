@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 
 from asyncua import ua
 from asyncua.ua.ua_binary import nodeid_to_binary
@@ -21,13 +20,19 @@ _COUNT = struct.Struct("<i")
 _ACKNOWLEDGEMENT = struct.Struct("<II")
 
 
-_token = lru_cache(nodeid_to_binary)
-"""The bytes of an AuthenticationToken, which stays the same for a session."""
+class PublishRequests:
+    """Writes the PublishRequests of one session."""
 
+    def __init__(self) -> None:
+        self._token: ua.NodeId | None = None
+        self._head = b""
 
-def publish_request(token: ua.NodeId, handle: int, acknowledgements: Sequence[tuple[int, int]]) -> bytes:
-    """A PublishRequest that acknowledges (subscription id, sequence number) pairs (OPC UA Part 4, 5.14.5)."""
-    ticks = time.time_ns() // 100 + EPOCH_US * 10
-    head = _TYPE + _token(token) + _STAMP_AND_HANDLE.pack(ticks, handle) + _REST
-    pairs = b"".join(_ACKNOWLEDGEMENT.pack(*pair) for pair in acknowledgements)
-    return head + _COUNT.pack(len(acknowledgements)) + pairs
+    def encode(self, token: ua.NodeId, handle: int, acknowledgements: Sequence[tuple[int, int]]) -> bytes:
+        """A PublishRequest that acknowledges (subscription id, sequence number) pairs (OPC UA Part 4, 5.14.5)."""
+        if token is not self._token:  # it stays the same object for a session
+            self._token, self._head = token, _TYPE + nodeid_to_binary(token)
+        ticks = time.time_ns() // 100 + EPOCH_US * 10
+        body = self._head + _STAMP_AND_HANDLE.pack(ticks, handle) + _REST + _COUNT.pack(len(acknowledgements))
+        for pair in acknowledgements:
+            body += _ACKNOWLEDGEMENT.pack(*pair)
+        return body

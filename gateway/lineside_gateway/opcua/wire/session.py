@@ -23,7 +23,7 @@ from lineside_gateway.opcua.wire.columns import ChangeDecoder
 from lineside_gateway.opcua.wire.errors import WireError
 from lineside_gateway.opcua.wire.extents import Bytes
 from lineside_gateway.opcua.wire.messages import Notification, Published, ServiceFaultError, published, republished
-from lineside_gateway.opcua.wire.requests import publish_request
+from lineside_gateway.opcua.wire.requests import PublishRequests
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class WireSession(UaSession):
         super().__init__(client)
         self.decoder = ChangeDecoder()
         self._wire = client
+        self._requests = PublishRequests()
         self._outstanding: set[int] = set()
         self._limit = MOST_OUTSTANDING
         self._acknowledgements: list[tuple[int, int]] = []
@@ -101,7 +102,7 @@ class WireSession(UaSession):
         try:
             while len(self._outstanding) < wanted:
                 acknowledgements, self._acknowledgements = self._acknowledgements, []
-                body = publish_request(self.authentication_token, protocol.next_handle(), acknowledgements)
+                body = self._requests.encode(self.authentication_token, protocol.next_handle(), acknowledgements)
                 self._outstanding.add(protocol.send_publish(body))
         except ConnectionError:
             logger.debug("publishing_ends cause=connection")
