@@ -46,11 +46,6 @@ class Settled:
             return None
         return int(self._time_us[index]), float(self._value[index]), bool(self._good[index])
 
-    def latest_us(self, indices: IntArray) -> int | None:
-        """Latest sample of the tags ``indices``; None before any."""
-        times = [found[0] for found in (self.as_of(i, None) for i in indices.tolist()) if found]
-        return max(times, default=None)
-
     def newest(self, size: int) -> IntArray:
         """(size,) time of each tag's latest sample; ``NEVER_US`` before any."""
         out = np.full(size, NEVER_US)

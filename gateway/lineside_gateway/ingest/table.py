@@ -260,10 +260,12 @@ class TagTable:
         """Whether a tag of this equipment is registered."""
         return equipment_id in self._equipment
 
-    def settled_us(self, equipment_id: str) -> int | None:
-        """Latest settled sample of this equipment; None before any."""
-        number = self._equipment.get(equipment_id)
-        return self._settled.latest_us(np.flatnonzero(self._intake.owner == number))
+    def settled_us(self, equipment_ids: Sequence[str]) -> list[int | None]:
+        """Latest settled sample of each piece of equipment; None before any. Costs one look at each tag."""
+        latest = np.full(len(self._equipment), NEVER_US)
+        np.maximum.at(latest, self._intake.owner, self._settled.newest(len(self._keys)))
+        times = [int(latest[self._equipment[e]]) for e in equipment_ids]
+        return [None if t == NEVER_US else t for t in times]
 
     def gap(self, indices: IntArray) -> tuple[int, int | None]:
         """Of some tags together: latest sample before the newest block, earliest one in it (None: none there)."""

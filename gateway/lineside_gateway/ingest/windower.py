@@ -112,10 +112,9 @@ class Windower:
         starts = [self._marks.get(e, NEVER_US) for e in moving]
         if not moving or self._line_goal - min(starts) <= self._span_us:
             return self._line_goal
-        waiting = self._table.waiting_since_us(moving)
+        waiting, settled = self._table.waiting_since_us(moving), self._table.settled_us(moving)
         anchors: list[int] = []
-        for e, mark, first in zip(moving, starts, waiting, strict=True):
-            seen = self._table.settled_us(e)
+        for e, mark, first, seen in zip(moving, starts, waiting, settled, strict=True):
             quiet = mark == NEVER_US or seen is None or seen + self._reach_us < mark
             anchors.append(mark if not quiet else goal[e] if first is None else max(mark, first - 1))
         return min(self._line_goal, min(anchors) + self._span_us)

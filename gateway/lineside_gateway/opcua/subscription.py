@@ -2,7 +2,9 @@
 
 The publish callback is registered with ``UaClient``, which calls it once per response, in order. One subscription
 carries all tags of a server, so that a response is a consistent cut through them and its newest SourceTimestamp is a
-watermark.
+watermark. A subscription per data type would make every message uniform, and was measured to cost the client 1.1 times
+as much at 5,000 values a publish, as much at 1,000 and 1.5 times at 100: mixed messages are decoded as fast, and there
+are fewer of them. How often a tag comes is its own SamplingInterval's to say.
 """
 
 from __future__ import annotations
