@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lineside_gateway.cli import panels
+
 FAILED = 1
 CANNOT_GO_ON = 2
 _STYLE = {"error": "bold red", "warning": "yellow", "ok": "green"}
@@ -20,11 +22,11 @@ _STYLE = {"error": "bold red", "warning": "yellow", "ok": "green"}
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(check)
-    app.command()(browse)
-    app.command()(tasks)
-    app.command()(nodeset)
-    app.command()(version)
+    app.command(rich_help_panel=panels.CONNECT)(check)
+    app.command(rich_help_panel=panels.CONNECT)(browse)
+    app.command(rich_help_panel=panels.CONNECT)(tasks)
+    app.command(rich_help_panel=panels.CONNECT)(nodeset)
+    app.command(rich_help_panel=panels.CONNECT)(version)
 
 
 def check(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lineside_gateway import processes
+from lineside_gateway.cli import panels
 from lineside_gateway.cli.extras import require
 
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -18,8 +19,8 @@ FIRST_TRAINING_PLANT = 10_000  # PlantSpec seeds from here up are for training; 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(train)
-    app.command(context_settings=_PASS_THROUGH)(evaluate)
+    app.command(rich_help_panel=panels.LEARN)(train)
+    app.command(context_settings=_PASS_THROUGH, rich_help_panel=panels.LEARN)(evaluate)
 
 
 def train(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lineside_gateway import processes
+from lineside_gateway.cli import panels
 from lineside_gateway.cli.extras import require
 
 
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
     models.command(name="list")(list_versions)
     for command in (show, promote, rollback, compare):
         models.command()(command)
-    app.add_typer(models, name="models")
+    app.add_typer(models, name="models", rich_help_panel=panels.LEARN)
 
 
 def keygen(

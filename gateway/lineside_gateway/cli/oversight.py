@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lineside_gateway.cli import panels
+
 if TYPE_CHECKING:
     from lineside_gateway.settings import Settings
 
@@ -27,13 +29,13 @@ _DEFAULT = Path("lineside.yaml")
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(advisory)
+    app.command(rich_help_panel=panels.OVERSEE)(advisory)
     audit = typer.Typer(help="The audit log: every decision, every write, every answer of an operator.",
                         no_args_is_help=True)  # fmt: skip
     audit.command()(verify)
     audit.command()(show)
     audit.command()(export)
-    app.add_typer(audit, name="audit")
+    app.add_typer(audit, name="audit", rich_help_panel=panels.OVERSEE)
 
 
 def advisory(

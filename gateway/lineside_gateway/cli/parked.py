@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lineside_gateway.cli import panels
 from lineside_gateway.errors import LinesideError
 
 FAILED = 1
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(show)
     group.command()(retry)
     group.command()(drop)
-    app.add_typer(group, name="parked")
+    app.add_typer(group, name="parked", rich_help_panel=panels.RUN)
 
 
 def show(broker: Broker = DEFAULT) -> None:

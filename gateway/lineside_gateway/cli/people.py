@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lineside_gateway.cli import panels
+
 if TYPE_CHECKING:
     from lineside_gateway.settings import Settings
 
@@ -26,7 +28,7 @@ def register(app: typer.Typer) -> None:
     users.command()(remove)
     users.command("list")(list_users)
     users.command()(roles)
-    app.add_typer(users, name="users")
+    app.add_typer(users, name="users", rich_help_panel=panels.CONNECT)
 
 
 def add(

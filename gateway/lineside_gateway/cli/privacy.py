@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
+from lineside_gateway.cli import panels
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command()(forget)
+    app.command(rich_help_panel=panels.OVERSEE)(forget)
 
 
 def forget(

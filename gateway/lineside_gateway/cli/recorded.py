@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from lineside_gateway import processes
+from lineside_gateway.cli import panels
 from lineside_gateway.cli.extras import require
 
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -16,7 +17,7 @@ _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     for command in (record, data, label, pretrain, finetune):
-        app.command(context_settings=_PASS_THROUGH)(command)
+        app.command(context_settings=_PASS_THROUGH, rich_help_panel=panels.LEARN)(command)
 
 
 def record(context: typer.Context) -> None:

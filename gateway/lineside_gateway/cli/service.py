@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from lineside_gateway import processes
+from lineside_gateway.cli import panels
 from lineside_gateway.cli.extras import require
 
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -19,10 +20,10 @@ _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(run)
-    app.command(context_settings=_PASS_THROUGH)(worker)
-    app.command(context_settings=_PASS_THROUGH)(plant)
-    app.command()(demo)
+    app.command(rich_help_panel=panels.RUN)(run)
+    app.command(context_settings=_PASS_THROUGH, rich_help_panel=panels.RUN)(worker)
+    app.command(context_settings=_PASS_THROUGH, rich_help_panel=panels.RUN)(plant)
+    app.command(rich_help_panel=panels.RUN)(demo)
 
 
 def run(

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lineside_gateway.cli import panels
+
 if TYPE_CHECKING:
     from lineside_gateway.publish.inquiry import WayIn
 
@@ -25,7 +27,7 @@ _EQUIPMENT = (
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command()(status)
+    app.command(rich_help_panel=panels.RUN)(status)
 
 
 def status(

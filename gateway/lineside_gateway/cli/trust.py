@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lineside_gateway.cli import panels
+
 if TYPE_CHECKING:
     from lineside_gateway.opcua.security import Pki
 
@@ -25,7 +27,7 @@ app = typer.Typer(
 
 def register(parent: typer.Typer) -> None:
     """Add the commands to ``parent``."""
-    parent.add_typer(app, name="trust")
+    parent.add_typer(app, name="trust", rich_help_panel=panels.CONNECT)
 
 
 @app.command("list")
