@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import math
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import ParseResult, urlparse
+from urllib.parse import urlparse
 
 from asyncua import ua
 from asyncua.server.server import Server
@@ -23,7 +21,8 @@ from lineside_gateway.publish.companions import Companions
 from lineside_gateway.publish.conditions import Answers, ConditionDesk, NoAnswers
 from lineside_gateway.publish.conditions.methods import ConditionMethods
 from lineside_gateway.publish.diagnostics import DiagnosticNodes, Diagnostics
-from lineside_gateway.publish.errors import HostingError, PublishError
+from lineside_gateway.publish.endpoint import check_free, listen
+from lineside_gateway.publish.errors import PublishError
 from lineside_gateway.publish.fields import State
 from lineside_gateway.publish.history import HistoryService, HistoryStore
 from lineside_gateway.publish.layout import Layout
@@ -34,7 +33,6 @@ from lineside_gateway.publish.recommendation_nodes import Fault, HostedTask, Rec
 from lineside_gateway.publish.variables import Builder
 from lineside_plugins.types import Recommendation
 
-DEFAULT_PORT = 4840  # registered for opc.tcp, OPC UA Part 6, 7.2
 HEARTBEAT_S = 1.0
 GOOD_SHARE = 0.5
 
@@ -97,7 +95,7 @@ class HostedServer:
         Raises:
             HostingError: The port is taken, the address is not of this machine, or the nodesets cannot be read.
         """
-        _check_free(self._url)
+        check_free(self._url)
         self._store = history
         server = hosting_server(self._access, self.rights)
         if self._store is not None:
@@ -110,7 +108,7 @@ class HostedServer:
         await server.set_application_uri(pki.application_uri if pki else f"urn:lineside:gateway:{self._gateway_id}")
         server.set_endpoint(self.endpoint)
         await self._build(server)
-        await _listen(server, self._url)
+        await listen(server, self._url)
         self._server = server
         if server.bserver is not None:
             self._url = self._url._replace(netloc=f"{self._url.hostname}:{server.bserver.port}")
@@ -269,41 +267,3 @@ class HostedServer:
             await self._diagnostics.beat()
             if self._store is not None:
                 await self._store.flush()
-
-
-async def _listen(server: Server, url: ParseResult) -> None:
-    try:
-        await server.start()
-    except OSError as e:
-        raise _hosting_error(url, e) from e
-
-
-def _check_free(url: ParseResult) -> None:
-    """Bind and let go: a taken port is told before the address space is built, without a traceback in the log."""
-    if url.port == 0:
-        return
-    try:
-        address = socket.getaddrinfo(url.hostname, url.port or DEFAULT_PORT, type=socket.SOCK_STREAM)[0]
-        with socket.socket(address[0], address[1]) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address[4])
-            probe.listen(1)
-    except OSError as e:
-        raise _hosting_error(url, e) from e
-
-
-def _hosting_error(url: ParseResult, cause: OSError) -> HostingError:
-    where, port = url.geturl(), url.port or DEFAULT_PORT
-    if cause.errno == errno.EADDRINUSE:
-        sentence = (
-            f"port {port} of endpoint {where} is in use, perhaps by a second gateway; "
-            "stop that process or set another port in gateway.endpoint"
-        )
-    elif cause.errno == errno.EACCES:
-        sentence = f"port {port} of endpoint {where} needs more rights; set a port above 1023 in gateway.endpoint"
-    else:
-        sentence = (
-            f"endpoint {where} cannot be opened: {cause.strerror or cause}; set an address of this machine "
-            "in gateway.endpoint"
-        )
-    return HostingError(sentence, detail=repr(cause))

@@ -62,12 +62,9 @@ class Binder:
 
     def _nodes(self, task: BoundTask, equipment: Sequence[Equipment]) -> list[HostedTask]:
         places = {e.id: (e.site, e.area, e.work_center) for e in equipment}
-        window = task.inputs.window
-        window_s = None if window is None else window.length * window.period_s
         new = []
         for name in task.hosted_ids(equipment, self._line_id):
             if (task.name, name) not in self._hosted and self._bound[task.name]:
                 self._hosted.add((task.name, name))
-                place = places.get(name, ())
-                new.append(HostedTask(task.name, name, task.outputs, task.settings.mode, place, window_s))
+                new.append(task.hosted(name, places.get(name, ())))
         return new

@@ -28,6 +28,7 @@ from lineside_gateway.runtime.broker_access import broker_url, hmac_key
 from lineside_gateway.runtime.drift import DriftAlarm
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed, Listeners
+from lineside_gateway.runtime.hosted_before import HostedBefore
 from lineside_gateway.runtime.metrics import Source, serve_metrics
 from lineside_gateway.runtime.names import Names
 from lineside_gateway.runtime.on_disk import OnDisk, on_disk
@@ -89,10 +90,11 @@ class Gateway:
         self._operators = Operators(settings.gateway.data_dir, self.throw, self._tape)
         self._names = Names(settings)
         access = access_of(settings.gateway, pki, self._names.operator)
+        self._before = HostedBefore(settings, self.found.tasks)
         self.hosted = HostedServer(
             settings.gateway.endpoint,
             settings.gateway.id,
-            (),
+            self._before.tasks,
             answers=self._operators,
             access=access,
             pages=table.pages,
@@ -203,6 +205,8 @@ class Gateway:
                 raise new
             if new:
                 await self.hosted.add(new)
+                complete = len(self.feed.equipment) == len(self.settings.servers)
+                await asyncio.to_thread(self._before.keep, new, complete=complete)
                 for nodes in new:
                     if why := self.fleet.why_not(nodes.equipment_id):
                         await self.hosted.fault(nodes.task, nodes.equipment_id, why, Fault.STANDBY)

@@ -10,6 +10,7 @@ from lineside_gateway.errors import SettingsError
 from lineside_gateway.guard.modes import WRITING
 from lineside_gateway.ingest import Binding
 from lineside_gateway.opcua.delivery import Equipment
+from lineside_gateway.publish import HostedTask
 from lineside_gateway.settings import Mode, Settings, TaskSettings
 from lineside_plugins import registry
 from lineside_plugins.contract import Inputs, Outputs, Scope
@@ -42,6 +43,12 @@ class BoundTask:
         """The windower's binding over all of ``equipment`` that the task applies to."""
         ids = tuple(e.id for e in equipment if self.applies_to(e))
         return Binding(self.name, self.inputs, ids, line_id=line_id)
+
+    def hosted(self, equipment_id: str, location: tuple[str, ...]) -> HostedTask:
+        """What is hosted of it on one piece of equipment, or on the line."""
+        window = self.inputs.window
+        window_s = None if window is None else window.length * window.period_s
+        return HostedTask(self.name, equipment_id, self.outputs, self.settings.mode, location, window_s)
 
     def hosted_ids(self, equipment: Iterable[Equipment], line_id: str) -> tuple[str, ...]:
         """Names under which recommendations are hosted: the line's for a line task, else the equipment's."""
