@@ -10,6 +10,7 @@ from celery import Celery
 
 from lineside_plugins import meeting
 from lineside_workers import ack_repair
+from lineside_workers.connection import SteadyConnection
 from lineside_workers.settings import WorkerSettings
 
 
@@ -52,6 +53,7 @@ def build(settings: WorkerSettings) -> Celery:
             "socket_keepalive": True,
         },
     )
+    app.amqp.Connection = SteadyConnection
     return app
 
 

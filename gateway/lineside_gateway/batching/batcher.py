@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -18,7 +18,8 @@ from lineside_plugins.types import WindowBatch
 
 DEFAULT_SIZE = 64
 DEFAULT_WAIT_S = 0.02  # wall clock
-_Group: TypeAlias = tuple[str, tuple[str, ...], tuple[int, ...], float]
+_SLACK = 64  # entries of a heap that are not worth a rebuild
+_Key: TypeAlias = tuple[str, tuple[str, ...], tuple[int, ...], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,68 @@ def join(requests: Sequence[Request]) -> WindowBatch:
     )
 
 
-@dataclass(slots=True)
-class _Waiting:
-    requests: list[Request] = field(default_factory=list)
-    since_s: list[float] = field(default_factory=list)
-    expires_s: list[float] = field(default_factory=list)
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    request: Request
+    since_s: float
+    expires_s: float
+
+
+class _Group:
+    """Requests that can make one batch, oldest first, and by deadline and by expiry for whoever goes before.
+
+    What leaves stays in the two heaps until it comes to their top, or until they hold twice what waits: adding,
+    taking and dropping a request cost a logarithm, however many wait.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[int, _Entry] = {}  # by number, in the order they came
+        self._deadlines: list[tuple[int, int]] = []
+        self._expiries: list[tuple[float, int]] = []
+
+    def add(self, number: int, entry: _Entry) -> None:
+        self.entries[number] = entry
+        heapq.heappush(self._deadlines, (entry.request.deadline_us, number))
+        heapq.heappush(self._expiries, (entry.expires_s, number))
+        if len(self._deadlines) > 2 * len(self.entries) + _SLACK:
+            self._deadlines = [(e.request.deadline_us, n) for n, e in self.entries.items()]
+            heapq.heapify(self._deadlines)
+        if len(self._expiries) > 2 * len(self.entries) + _SLACK:
+            self._expiries = [(e.expires_s, n) for n, e in self.entries.items()]
+            heapq.heapify(self._expiries)
+
+    def oldest(self) -> _Entry:
+        return next(iter(self.entries.values()))
+
+    def drop_oldest(self) -> Request:
+        return self.entries.pop(next(iter(self.entries))).request
+
+    def soonest_us(self) -> int:
+        while self._deadlines[0][1] not in self.entries:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0]
+
+    def expires_s(self) -> float:
+        while self._expiries[0][1] not in self.entries:
+            heapq.heappop(self._expiries)
+        return self._expiries[0][0]
+
+    def expired(self, now_s: float) -> list[Request]:
+        """Remove what expires at ``now_s`` or before, in the order it came."""
+        gone: dict[int, Request] = {}
+        while self.entries and self.expires_s() <= now_s:
+            _, number = heapq.heappop(self._expiries)
+            gone[number] = self.entries.pop(number).request
+        return [gone[n] for n in sorted(gone)]
+
+    def take(self, most: int) -> tuple[Request, ...]:
+        """Remove the ``most`` requests with the soonest deadlines, in the order they came."""
+        chosen: dict[int, Request] = {}
+        while len(chosen) < most and self.entries:
+            self.soonest_us()
+            _, number = heapq.heappop(self._deadlines)
+            chosen[number] = self.entries.pop(number).request
+        return tuple(chosen[n] for n in sorted(chosen))
 
 
 class MicroBatcher:
@@ -74,41 +132,36 @@ class MicroBatcher:
             raise ValueError(f"max_batch_size {max_batch_size}, max_wait_s {max_wait_s}; at least 1 and 0")
         self.max_batch_size = max_batch_size
         self.max_wait_s = max_wait_s
-        self._groups: dict[_Group, _Waiting] = {}
+        self._groups: dict[_Key, _Group] = {}
+        self._number = 0
 
     def __len__(self) -> int:
         """Requests that wait."""
-        return sum(len(w.requests) for w in self._groups.values())
+        return sum(len(g.entries) for g in self._groups.values())
 
     def add(self, request: Request, now_s: float, expires_s: float = math.inf) -> None:
         """Take a request; ``expires_s`` is when an answer is no longer of use, as far as the caller knows."""
         key = (request.task, request.tags, request.values.shape, request.period_s)
-        waiting = self._groups.setdefault(key, _Waiting())
-        waiting.requests.append(request)
-        waiting.since_s.append(now_s)
-        waiting.expires_s.append(expires_s)
+        self._number += 1
+        self._groups.setdefault(key, _Group()).add(self._number, _Entry(request, now_s, expires_s))
 
     def oldest_s(self, now_s: float) -> float:
         """How long the oldest request has waited; 0 when nothing waits."""
-        return now_s - min((w.since_s[0] for w in self._groups.values()), default=now_s)
+        return now_s - min((g.oldest().since_s for g in self._groups.values()), default=now_s)
 
     def next_due_s(self) -> float | None:
         """When ``due`` next returns a batch if nothing is added; None when nothing waits."""
-        return min((self._due_s(w) for w in self._groups.values()), default=None)
+        return min((self._due_s(g) for g in self._groups.values()), default=None)
 
-    def _due_s(self, waiting: _Waiting) -> float:
-        if len(waiting.requests) >= self.max_batch_size:
+    def _due_s(self, group: _Group) -> float:
+        if len(group.entries) >= self.max_batch_size:
             return -math.inf
-        return min(waiting.since_s[0] + self.max_wait_s, min(waiting.expires_s) - self.max_wait_s)
+        return min(group.oldest().since_s + self.max_wait_s, group.expires_s() - self.max_wait_s)
 
     def expired(self, now_s: float) -> list[Request]:
         """Remove and return the requests whose time has passed; nobody needs their answer."""
-        out: list[Request] = []
-        for key, waiting in list(self._groups.items()):
-            gone = [now_s >= e for e in waiting.expires_s]
-            if any(gone):
-                out += [r for r, g in zip(waiting.requests, gone, strict=True) if g]
-                self._keep(key, waiting, [i for i, g in enumerate(gone) if not g])
+        out = [r for group in self._groups.values() for r in group.expired(now_s)]
+        self._forget_empty()
         return out
 
     def due(self, now_s: float, most: int | None = None) -> list[Batch]:
@@ -116,48 +169,32 @@ class MicroBatcher:
 
         The request with the soonest deadline goes first, and takes those it waits with along.
         """
-        keys = [k for k, w in self._groups.items() if self._due_s(w) <= now_s]
-        return self._release(sorted(keys, key=lambda k: _soonest_us(self._groups[k].requests)), now_s, most)
+        groups = [(k, g) for k, g in self._groups.items() if self._due_s(g) <= now_s]
+        return self._release(sorted(groups, key=lambda kg: kg[1].soonest_us()), now_s, most)
 
     def shed(self, most: int) -> list[Request]:
         """Remove and return the oldest requests, until ``most`` wait."""
-        if (over := len(self) - most) <= 0:
-            return []
-        ages = [(since, key, i) for key, w in self._groups.items() for i, since in enumerate(w.since_s)]
-        gone = {(key, i) for _, key, i in heapq.nsmallest(over, ages, key=lambda a: a[0])}
         out: list[Request] = []
-        for key in {key for key, _ in gone}:
-            waiting = self._groups[key]
-            out += [r for i, r in enumerate(waiting.requests) if (key, i) in gone]
-            self._keep(key, waiting, [i for i in range(len(waiting.requests)) if (key, i) not in gone])
+        for _ in range(len(self) - most):
+            oldest = min(self._groups.values(), key=lambda g: g.oldest().since_s)
+            out.append(oldest.drop_oldest())
+            if not oldest.entries:
+                self._forget_empty()
         return out
 
     def flush(self) -> list[Batch]:
         """Remove and return all that waits, as ``due``: in lock-step, and at the end."""
-        return self._release(list(self._groups), math.inf)
+        return self._release(list(self._groups.items()), math.inf)
 
-    def _release(self, keys: Sequence[_Group], now_s: float, most: int | None = None) -> list[Batch]:
+    def _release(self, groups: Sequence[tuple[_Key, _Group]], now_s: float, most: int | None = None) -> list[Batch]:
         out: list[Batch] = []
-        for key in keys:
-            while (waiting := self._groups.get(key)) and self._due_s(waiting) <= now_s:
-                if most is not None and len(out) >= most:
-                    return out
-                first = sorted(range(len(waiting.requests)), key=lambda i: (waiting.requests[i].deadline_us, i))
-                chosen = tuple(waiting.requests[i] for i in sorted(first[: self.max_batch_size]))
+        for key, group in groups:
+            while group.entries and self._due_s(group) <= now_s and (most is None or len(out) < most):
+                chosen = group.take(self.max_batch_size)
                 out.append(Batch(key[0], chosen, join(chosen)))
-                self._keep(key, waiting, sorted(first[self.max_batch_size :]))
-        return sorted(out, key=lambda b: _soonest_us(b.requests))
+        self._forget_empty()
+        return sorted(out, key=lambda b: min(r.deadline_us for r in b.requests))
 
-    def _keep(self, key: _Group, waiting: _Waiting, rest: Sequence[int]) -> None:
-        if not rest:
+    def _forget_empty(self) -> None:
+        for key in [k for k, g in self._groups.items() if not g.entries]:
             del self._groups[key]
-            return
-        self._groups[key] = _Waiting(
-            [waiting.requests[i] for i in rest],
-            [waiting.since_s[i] for i in rest],
-            [waiting.expires_s[i] for i in rest],
-        )
-
-
-def _soonest_us(requests: Sequence[Request]) -> int:
-    return min(r.deadline_us for r in requests)

@@ -58,7 +58,7 @@ class ResultReader:
             except LOSSES as e:
                 lost = lost or self.connected
                 if self.connected:
-                    logger.warning("broker lost gateway=%s error=%s", self.gateway_id, e)
+                    logger.warning("broker lost gateway=%s error=%s", self.gateway_id, str(e) or "no answer")
                     self.counts["losses"] += 1
                 self.connected = False
                 await asyncio.sleep(wait)
