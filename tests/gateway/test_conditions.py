@@ -255,9 +255,9 @@ async def test_accept_and_reject_reach_the_gateway(
 
 
 async def test_refresh_replays_what_is_retained(hosted: HostedServer, client: Client, machine: str) -> None:
-    """A client that subscribes late gets start, each retained condition, end; a foreign subscription id is refused."""
+    """A client that subscribes late gets start, each retained condition, end, though its filter asks for conditions."""
     await hosted.publish(advice(machine))
-    watcher, subscription, _ = await watch(client, SERVER)
+    watcher, subscription, _ = await watch(client, SERVER, of_type=ua.ObjectIds.AcknowledgeableConditionType)
     server = ua.NodeId(ua.ObjectIds.ConditionType)
     number = ua.Variant(subscription.subscription_id, ua.VariantType.UInt32)
     assert await call(client, server, REFRESH, number) == "Good"

@@ -158,6 +158,7 @@ _NEEDED: dict[type, tuple[str, ...]] = {
         "_make_monitored_item_common",
         "_commit_monitored_item",
         "_create_data_change_monitored_item",
+        "_trigger_event",
         "_modify_monitored_item",
         "_set_monitoring_mode",
         "_delete_monitored_items",

@@ -119,6 +119,17 @@ class HostedMonitoredItems(MonitoredItemService):
         """Ids of the items that hear the events of ``node_id``."""
         return list(self._monitored_events.get(node_id, ()))
 
+    async def _trigger_event(self, event: Any, mid: int) -> None:
+        """Queue an event that the item's filter lets pass; begin and end of a refresh pass any (Part 9, 4.5)."""
+        item = self._monitored_items.get(mid)
+        if item is None or not getattr(event, "unfiltered", False):
+            await super()._trigger_event(event, mid)
+            return
+        told = ua.EventFieldList()
+        told.ClientHandle = ua.IntegerId(item.client_handle or 0)
+        told.EventFields = event.to_event_fields(item.filter.SelectClauses)
+        await self.isub.enqueue_event(mid, told, item.queue_size)
+
     async def _create_data_change_monitored_item(
         self, params: ua.MonitoredItemCreateRequest
     ) -> ua.MonitoredItemCreateResult:

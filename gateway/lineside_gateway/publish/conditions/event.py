@@ -40,12 +40,16 @@ class EventType:
 
 @dataclass(frozen=True, slots=True)
 class HostedEvent:
-    """One event at one emitting node. ``condition_id`` is None for events that are not of a condition."""
+    """One event at one emitting node. ``condition_id`` is None for events that are not of a condition.
+
+    ``unfiltered``: clients hear it whatever the where clause of their filter says.
+    """
 
     emitting_node: ua.NodeId
     types: frozenset[ua.NodeId]
     fields: Mapping[Path, ua.Variant]
     condition_id: ua.NodeId | None = None
+    unfiltered: bool = False
 
     @property
     def EventType(self) -> EventType:  # noqa: N802 - asyncua's where clauses ask for it by this name
@@ -89,4 +93,4 @@ def refresh_event(notifier: ua.NodeId, kind: int, words: str) -> HostedEvent:
         path("Severity"): ua.Variant(100, ua.VariantType.UInt16),
     }
     above = frozenset({event_type, standard(ObjectIds.SystemEventType), standard(ObjectIds.BaseEventType)})
-    return HostedEvent(notifier, above, fields)
+    return HostedEvent(notifier, above, fields, unfiltered=True)
