@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lineside_workers.broker import celery_options
 from lineside_workers.errors import SettingsError
 from lineside_workers.settings import WorkerSettings
 from lineside_workers.signing import KeyRing
@@ -13,7 +14,7 @@ def test_an_empty_environment_gives_a_worker_for_every_task(tiny: str) -> None:
     """All installed tasks, a broker on loopback, one thread, no key."""
     settings = WorkerSettings.from_env({})
     assert {tiny, "schedule"} <= set(settings.tasks)
-    assert settings.celery_url == settings.broker_url == "redis://127.0.0.1:6379/0"
+    assert settings.broker_url == "redis://127.0.0.1:6379/0"
     assert (settings.device, settings.models, settings.hmac_key) == ("auto", None, b"")
     assert (settings.threads, settings.redeliver_after_s) == (1, 30)
 
@@ -37,13 +38,17 @@ def test_every_variable_is_read(tiny: str) -> None:
         "unix:///run/b.sock", ("schedule", tiny), "cpu", Path("/models"), b"k", threads=4, redeliver_after_s=90,
         keys=KeyRing(Path("/keys"), required=False),
     )  # fmt: skip
-    assert settings.celery_url == "redis+socket:///run/b.sock"
+    assert celery_options(settings.broker_url) == {"broker_url": "redis+socket:///run/b.sock"}
 
 
 @pytest.mark.parametrize(
     ("environ", "why"),
     [
-        ({"LINESIDE_BROKER_URL": "amqp://user:pass@host"}, "starts with 'amqp'; use redis://, rediss:// or unix://$"),
+        (
+            {"LINESIDE_BROKER_URL": "amqp://user:pass@host"},
+            "starts with 'amqp'; use redis://, rediss://, unix://",
+        ),
+        ({"LINESIDE_BROKER_URL": "sentinel://host"}, "needs hosts and a master: sentinel://host:26379,"),
         ({"LINESIDE_TASKS": "nothere"}, "task 'nothere' is not installed; installed: .*maintenance"),
         ({"LINESIDE_TASKS": " , "}, "is not installed; installed:"),
         ({"LINESIDE_THREADS": "0"}, "LINESIDE_THREADS is '0'; use a whole number from 1"),

@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, dest="command")
     serve = commands.add_parser("serve", prog="lineside worker", help="host tasks for the gateways of one broker")
     serve.add_argument("--tasks", help="'all' or names with commas [LINESIDE_TASKS]")
-    serve.add_argument("--broker", help="redis://, rediss:// or unix:// URL [LINESIDE_BROKER_URL]")
+    serve.add_argument("--broker", help="redis://, rediss://, unix:// or sentinel:// URL [LINESIDE_BROKER_URL]")
     serve.add_argument("--device", help="auto, cpu or cuda:N [LINESIDE_DEVICE]")
     serve.add_argument(
         "--devices",

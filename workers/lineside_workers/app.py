@@ -9,15 +9,17 @@ from __future__ import annotations
 from celery import Celery
 
 from lineside_plugins import meeting
-from lineside_workers import ack_repair
+from lineside_workers import ack_repair, broker
 from lineside_workers.connection import SteadyConnection
 from lineside_workers.settings import WorkerSettings
 
 
 def build(settings: WorkerSettings) -> Celery:
     """An app for ``settings``; nothing connects yet."""
-    app = Celery("lineside", broker=settings.celery_url, include=["lineside_workers.tasks"])
+    access = broker.celery_options(settings.broker_url)
+    app = Celery("lineside", broker=access["broker_url"], include=["lineside_workers.tasks"])
     app.conf.update(
+        broker_use_ssl=access.get("broker_use_ssl"),
         # A killed worker's batch comes back: acknowledged only once answered.
         task_acks_late=True,
         task_reject_on_worker_lost=True,
@@ -37,6 +39,7 @@ def build(settings: WorkerSettings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
+            **access.get("broker_transport_options", {}),
             # A batch that takes longer is delivered to a second worker; the first answer counts.
             "visibility_timeout": settings.redeliver_after_s,
             # Looked for every second: redelivered 5.6 s after a kill with a timeout of 5 s, 101.9 s without these two.

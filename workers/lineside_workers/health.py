@@ -8,6 +8,7 @@ import redis
 from redis.exceptions import RedisError
 
 from lineside_plugins import meeting
+from lineside_workers import broker
 from lineside_workers.errors import WorkerError
 from lineside_workers.settings import WorkerSettings
 
@@ -20,7 +21,7 @@ def living(settings: WorkerSettings, host: str | None = None) -> list[str]:
     """
     suffix = f"@{host or socket.gethostname()}"
     try:
-        with redis.Redis.from_url(settings.broker_url, socket_timeout=2.0) as client:
+        with redis.Redis(connection_pool=broker.pool(settings.broker_url, socket_timeout=2.0)) as client:
             keys = [k.decode() for k in client.scan_iter(meeting.WORKER_PATTERN, count=1000)]
     except (RedisError, OSError) as e:
         raise WorkerError(f"the broker does not answer: {e}; start it or correct LINESIDE_BROKER_URL") from e

@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from redis import ConnectionPool
 from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as SilentError
+
+from lineside_workers import broker
 
 Command: TypeAlias = Sequence[str | bytes | int | float]
 _READ_BYTES = 1 << 19  # a batch of 393 KB in one piece where the kernel has it whole
@@ -22,14 +23,13 @@ class Line:
 
     def __init__(self, url: str) -> None:
         """Where the broker is; connects when first used, and again after a loss."""
-        pool = ConnectionPool.from_url(
+        self._pool = broker.pool(  # kept: a connection by way of sentinels asks it who is master
             url,
-            protocol=2,
             socket_read_size=_READ_BYTES,
             socket_connect_timeout=_CONNECT_WITHIN_S,
             socket_timeout=_ANSWER_WITHIN_S,
         )
-        self._connection: Any = pool.make_connection()
+        self._connection: Any = self._pool.make_connection()
 
     def ask(self, *commands: Command) -> list[Any]:
         """The reply to each command, in order; the broker runs them one after the other, others' in between.
@@ -40,6 +40,8 @@ class Line:
         """
         connection = self._connection
         try:
+            if not connection.is_connected:
+                connection.connect()  # by way of sentinels where there are any, as sending would not
             connection.send_packed_command(connection.pack_commands(commands))
             replies = [self._reply() for _ in commands]
         except BaseException:

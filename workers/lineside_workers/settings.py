@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lineside_plugins import sentinels as sentinel_urls
 from lineside_plugins.registry import installed
+from lineside_plugins.sentinels import sentinels
 from lineside_workers.errors import SettingsError
 from lineside_workers.signing import KeyRing
 
 ALL = "all"
+SCHEMES = ("redis", "rediss", "unix", *sentinel_urls.SCHEMES)
 DEFAULT_BROKER = "redis://127.0.0.1:6379/0"
 
 
@@ -19,8 +22,9 @@ DEFAULT_BROKER = "redis://127.0.0.1:6379/0"
 class WorkerSettings:
     """Settings of one worker process.
 
-    ``broker_url``: LINESIDE_BROKER_URL, redis://, rediss:// or unix://. ``tasks``: LINESIDE_TASKS, "all" or names with
-    commas. ``device``: LINESIDE_DEVICE, auto, cpu or cuda:N. ``models``: LINESIDE_MODELS, a models directory.
+    ``broker_url``: LINESIDE_BROKER_URL, redis://, rediss://, unix:// or sentinel://. ``tasks``: LINESIDE_TASKS, "all"
+    or names with commas. ``device``: LINESIDE_DEVICE, auto, cpu or cuda:N. ``models``: LINESIDE_MODELS, a models
+    directory.
     ``keys``: LINESIDE_KEYS, folder of the keys whose models are trusted, and LINESIDE_REQUIRE_SIGNATURE, yes or no.
     ``hmac_key``: LINESIDE_HMAC_KEY, the same text as the gateway's. ``threads``: LINESIDE_THREADS, CPU threads of
     torch; one, because the other cores belong to other workers. ``redeliver_after_s``: LINESIDE_REDELIVER_AFTER_S, how
@@ -54,10 +58,15 @@ class WorkerSettings:
             SettingsError: A value does not fit; the message says what does.
         """
         url = environ.get("LINESIDE_BROKER_URL") or DEFAULT_BROKER
-        if url.partition("://")[0] not in ("redis", "rediss", "unix"):
+        if url.partition("://")[0] not in SCHEMES:
             raise SettingsError(
-                f"LINESIDE_BROKER_URL starts with '{url.partition('://')[0][:20]}'; use redis://, rediss:// or unix://"
+                f"LINESIDE_BROKER_URL starts with '{url.partition('://')[0][:20]}'; use "
+                + ", ".join(f"{s}://" for s in SCHEMES)
             )
+        try:
+            sentinels(url)
+        except ValueError as e:
+            raise SettingsError(f"LINESIDE_BROKER_URL: {e}") from e
         models = environ.get("LINESIDE_MODELS", "")
         return cls(
             broker_url=url,
@@ -74,12 +83,6 @@ class WorkerSettings:
             restarts=int(environ.get("LINESIDE_RESTARTS") or 0),
             keys=KeyRing.from_env(environ),
         )
-
-    @property
-    def celery_url(self) -> str:
-        """The broker's URL in Celery's spelling, which differs for a Unix socket."""
-        scheme, _, rest = self.broker_url.partition("://")
-        return f"redis+socket://{rest}" if scheme == "unix" else self.broker_url
 
 
 def _count(environ: Mapping[str, str], name: str, default: int) -> int:

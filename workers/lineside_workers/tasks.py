@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from lineside_plugins import meeting
 from lineside_plugins.memory import keep_freed_memory
-from lineside_workers import deliveries
+from lineside_workers import broker, deliveries
 from lineside_workers.app import app
 from lineside_workers.counter import Counter
 from lineside_workers.desk import Desk
@@ -67,9 +67,8 @@ def open_process(sender: Any, **_: object) -> None:
         name = meeting.queue(task)
         sender.app.amqp.queues.add(Queue(name, exchange="", routing_key=name))  # type: ignore[no-untyped-call]  # kombu
     sender.app.amqp.queues.select([meeting.queue(t) for t in served])
-    redis = Redis.from_url(
-        settings.broker_url, protocol=2, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, socket_timeout=2
-    )
+    options = {"retry": Retry(NoBackoff(), 0), "socket_connect_timeout": 2, "socket_timeout": 2}
+    redis = Redis(connection_pool=broker.pool(settings.broker_url, **options))
     if settings.beat:
         _say(json.dumps({"loaded": served}))
     counter = Counter(Line(settings.broker_url))

@@ -15,7 +15,7 @@ from lineside_gateway.cli import panels
 from lineside_gateway.errors import LinesideError
 
 FAILED = 1
-Broker = Annotated[str, typer.Option(envvar="LINESIDE_BROKER_URL", help="redis://, rediss:// or unix:// URL.")]
+Broker = Annotated[str, typer.Option(envvar="LINESIDE_BROKER_URL", help="URL: redis, rediss, unix or sentinel.")]
 DEFAULT = "redis://127.0.0.1:6379/0"
 
 

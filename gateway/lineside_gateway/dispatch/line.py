@@ -44,6 +44,8 @@ class Line:
             count += 1
         async with self._turn:
             try:
+                if not self._connection.is_connected:
+                    await self._connection.connect()  # by way of sentinels where there are any, as sending would not
                 await self._connection.send_packed_command(chunks)
                 replies = [await self._reply() for _ in range(count)]
             except BaseException:  # cancelled half-way: the next exchange would read this one's replies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import quote
 
 from lineside_gateway.settings import Settings, secret
 
@@ -14,7 +15,7 @@ def broker_url(settings: Settings) -> str:
         return settings.broker.url
     scheme, _, rest = settings.broker.url.partition("://")
     user, at, host = rest.rpartition("@")
-    return f"{scheme}://{user.split(':')[0] if at else ''}:{password}@{host}"
+    return f"{scheme}://{user.split(':')[0] if at else ''}:{quote(password, safe='')}@{host}"
 
 
 def hmac_key() -> bytes:

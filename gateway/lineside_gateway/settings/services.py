@@ -55,6 +55,9 @@ class BrokerSettings(Section):
     """The Redis or Valkey server between gateway and workers."""
 
     url: str = Field(
-        default="redis://127.0.0.1:6379/0", pattern=r"^(rediss?|unix)://\S+$", description="URL; rediss:// is TLS."
+        default="redis://127.0.0.1:6379/0",
+        pattern=r"^(rediss?|unix|sentinels?)://\S+$",
+        description="redis://[user@]host:port/0; rediss:// is TLS (?ssl_ca_certs=FILE); "
+        "sentinel://host:26379,host:26379/MASTER, sentinels:// with TLS.",
     )
     password_file: FilePath | None = Field(default=None, description="File that holds the broker's password.")

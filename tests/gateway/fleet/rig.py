@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +31,7 @@ SETTINGS = """
 version: 1
 gateway: {{id: {line}, endpoint: "opc.tcp://127.0.0.1:0/lineside", data_dir: {data}, security: {{anonymous: true}}}}
 broker: {{url: "{broker}"}}
+metrics: {{port: {metrics}}}
 fleet: {{member: {member}, lease_s: {lease_s}}}
 servers: [{{name: PLC, url: "opc.tcp://127.0.0.1:{port}", reconnect_min_s: 0.2, allowed_lateness_s: 0.2}}]
 equipment: [{{browse: "Objects/M?"}}]
@@ -65,8 +68,10 @@ class Rig:
     workers: int = 1
     port: int = field(default_factory=free_port)
     broker: EmbeddedBroker = field(default_factory=lambda: EmbeddedBroker(free_port()))
+    ports: dict[str, int] = field(default_factory=lambda: {m: free_port() for m in "ab"})
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    deadline_s: float = 20.0
     log: Any = None
     redis: Any = None
 
@@ -78,7 +83,7 @@ class Rig:
         self.redis = Redis.from_url(self.broker.url)
         self.environment = {
             **os.environ, "PYTHONPATH": path, "LINESIDE_BROKER_URL": self.broker.url, "LINESIDE_TASKS": "quick",
-            "LINESIDE_REDELIVER_AFTER_S": "3", "OMP_NUM_THREADS": "1",
+            "LINESIDE_REDELIVER_AFTER_S": "3", "QUICK_DEADLINE_S": str(self.deadline_s), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         self.start("plant", str(HERE / "plant_side.py"), str(self.port), str(self.folder / "plant"))
         for number in range(self.workers):
@@ -106,13 +111,31 @@ class Rig:
         """The settings file of one member; its data_dir is its own."""
         data = self.folder / member
         return SETTINGS.format(
-            line=LINE, data=data, broker=self.broker.url, member=member, lease_s=self.lease_s, port=self.port
+            line=LINE,
+            data=data,
+            broker=self.broker.url,
+            member=member,
+            lease_s=self.lease_s,
+            port=self.port,
+            metrics=self.ports[member],
         )
 
     def start_gateway(self, member: str) -> None:
         file = self.folder / f"{member}.yaml"
         file.write_text(self.settings(member))
         self.start(member, "-c", "from lineside_gateway.cli import main; main()", "run", str(file), "-v")
+
+    def figures(self, member: str) -> dict[str, int]:
+        """Requests of a member's gateway by how they ended, and those pending; empty where it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[member]}/metrics", timeout=2) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return {}
+        found = [
+            re.match(r'lineside_requests_(?:total{.*outcome="(\w+)".*}|(pending){.*}) (.*)', line) for line in lines
+        ]
+        return {m[1] or m[2]: int(float(m[3])) for m in found if m}
 
     def kill(self, name: str) -> float:
         """SIGKILL; when, by the wall clock."""
@@ -144,7 +167,7 @@ class Rig:
         rows = [json.loads(r) for k in self.redis.keys(meeting.WORKER_PATTERN) if (r := self.redis.get(k))]
         return {str(r["node"]): int(r["batches"]) for r in rows}
 
-    def until(self, holds: Callable[[], object], what: str, within_s: float = 60.0) -> None:
+    def until(self, holds: Callable[[], object], what: str, within_s: float = 240.0) -> None:
         end = time.monotonic() + within_s
         while not holds():
             assert time.monotonic() < end, f"{what} did not happen within {within_s} s\n{self.tail()}"
