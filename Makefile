@@ -6,7 +6,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak-ingest test-faults check format docs constraints train evaluate bench-server bench-ingest bench-tags bench-models bench-dispatch bench-gpu clean
+.PHONY: help install demo test soak-ingest test-faults check format docs constraints train story evaluate bench-server bench-ingest bench-tags bench-models bench-dispatch bench-gpu clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ train: .venv/.runtime  ## Rebuild all shipped models from seeds
 	@$(BIN)/lineside train maintenance $(ARGS)
 	@$(BIN)/lineside train reject $(ARGS)
 	@$(BIN)/lineside train compensation $(ARGS)
+
+story: .venv/.dev  ## From recorded tags to a served, watched and replaced model, command by command; about ten minutes
+	@$(BIN)/python -m pytest -n 0 -s -p no:randomly -m story --timeout 1800 tests/story $(ARGS)
 
 evaluate: .venv/.runtime  ## Paired closed-loop trials on plants no training saw
 	@$(BIN)/lineside evaluate $(ARGS)

@@ -1,4 +1,4 @@
-"""Three RefPlants recorded for four days each: short lives, so that there is something to learn."""
+"""Three RefPlants recorded for three and a half days each: short lives, so that there is something to learn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from lineside_trials import record
 from lineside_workers.__main__ import main
 
-HOURS = "96"
+HOURS = "84"
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,15 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def labels(recording: Path) -> Path:
     out = recording.parent / "labels.csv"
     assert main(["label", str(recording), "--horizon-h", "24", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def models(recording: Path, labels: Path, encoder: Path) -> Path:
+    """A models directory with candidate week-1."""
+    out = recording.parent / "models"
+    args = ["--encoder", str(encoder), "--labels", str(labels), "--models", str(out), "--version", "week-1"]
+    assert main(["finetune", str(recording), *args]) == 0
     return out
 
 

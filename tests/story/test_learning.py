@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lineside_plugins import WindowBatch
+from lineside_plugins.tasks.condition.config import TAGS, ConditionConfig
+from lineside_plugins.wire import BatchResult
 from lineside_trials import record
 from lineside_workers.__main__ import main
-from lineside_workers.condition import pretraining
+from lineside_workers.condition import pretraining, splitting, windows
+from lineside_workers.recorded import reading
+from lineside_workers.runner import Runner
 from lineside_workers.store import ModelStore
 from lineside_workers.versions import Versions
 
@@ -31,27 +37,58 @@ def test_the_recording_passes_its_quality_report(recording: Path, labels: Path) 
     )
 
 
-def test_a_candidate_comes_out_and_beats_the_naive_rule(recording: Path, labels: Path, encoder: Path) -> None:
+def test_a_candidate_comes_out_and_beats_the_naive_rule(models: Path, encoder: Path) -> None:
     """Fine-tuning saves a signed candidate; trees and the naive rule are in its table, and what ships has won."""
-    models = labels.parent / "models"
-    args = ["finetune", str(recording), "--encoder", str(encoder), "--labels", str(labels), "--models", str(models)]
-    assert main(args) == 0
     versions = Versions(ModelStore(models), "condition")
-    (name,) = versions.names()
-    model = ModelStore(models).load(versions.folder(name))
+    assert versions.names() == ["week-1"]
+    model = ModelStore(models).load(versions.folder("week-1"))
     losses = model.metrics["losses"]
     assert {"naive", "trees", "network_pretrained"} <= set(losses)
     assert losses[model.metrics["winner"]] == min(losses.values()) < losses["naive"]
     assert model.metrics["units"] == json.loads((encoder / "encoder.json").read_text())["split"]
-    assert versions.rollout().stage_of(name) == "candidate"
+    assert versions.rollout().stage_of("week-1") == "candidate"
+
+
+def test_a_version_is_measured_on_units_it_has_not_seen(
+    recording: Path, labels: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Figures with intervals, hours of warning and a page with plots, of the test unit alone."""
+    folder, page = models / "condition" / "week-1", models.parent / "week-1.html"
+    args = ["evaluate-model", "condition", "--recordings", str(recording), "--model", str(folder), "--out", str(page)]
+    assert main([*args, "--labels", str(labels)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"auroc +0\.\d+ +", said)
+    assert "events foreseen" in said
+    (test,) = ModelStore().load(folder).metrics["units"]["test"]
+    assert f"neither trained nor chose it: {test}." in page.read_text()
+    assert page.read_text().count("data:image/png;base64,") == 6
+    assert main(args) == 2
+    assert "give --labels" in capsys.readouterr().err
+
+
+def test_it_abstains_on_a_sensor_gone_astray_and_names_it(recording: Path, models: Path) -> None:
+    """Recorded windows are answered; the same windows with one tag far beyond what was learned from are not."""
+    found = reading.read(recording)
+    _, cells = reading.grid(found, "plant-1/A1", list(TAGS), 600.0)
+    runner = Runner("condition", {}, models / "condition" / "week-1", "cpu", store=ModelStore(models))
+    runner.load()
+    whole = np.stack([cells[i : i + 72] for i in range(0, 240, 24)])
+    astray = whole.copy()
+    astray[:, :, 0] *= 40.0
+
+    def ask(values: np.ndarray) -> BatchResult:
+        ends = np.datetime64("2026-01-05T12:00:00", "us") + np.arange(len(values)) * np.timedelta64(600, "s")
+        names = ("A1",) * len(values)
+        return runner.answer(WindowBatch(names, tuple(TAGS), values, np.isfinite(values), ends, 600.0))
+
+    assert sum(r is not None for r in ask(whole).recommendations) >= 9
+    refused = ask(astray).refused
+    assert sum(r.abstained and "VibRms is unlike anything learned from" in r.why for r in refused) >= 8
+    assert [d.tag for d in ask(astray).drift if d.equipment_id == "A1"] == ["VibRms"]
 
 
 def test_an_interrupted_pretraining_goes_on_as_if_it_had_not_been(recording: Path, tmp_path: Path) -> None:
     """Stopped after two epochs and started again, it ends with the same weights."""
-
-    from lineside_plugins.tasks.condition.config import ConditionConfig
-    from lineside_workers.condition import splitting, windows
-    from lineside_workers.recorded import reading
 
     data = windows.rows(reading.read(recording), ConditionConfig())
     split = splitting.propose(dict.fromkeys(set(data.unit.tolist()), 1), 0)

@@ -78,11 +78,15 @@ def _add_learning(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     train.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
     train.add_argument("--threads", type=int, default=1, help="CPU threads of torch [1]")
     train.set_defaults(run=_train)
-    measure = commands.add_parser("evaluate-model", help="measure a model on recordings it has not seen")
+    measure = commands.add_parser(
+        "evaluate-model", prog="lineside evaluate-model", help="measure a model on recordings it has not seen"
+    )
     measure.add_argument("task")
     measure.add_argument("--recordings", type=Path, required=True, help="folder with one folder per recorded plant")
     measure.add_argument("--model", type=Path, help="model folder [the one in use]")
     measure.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
+    measure.add_argument("--labels", type=Path, help="for task condition: CSV that 'lineside label' wrote")
+    measure.add_argument("--out", type=Path, help="for task condition: page to write [evaluation.html]")
     measure.set_defaults(run=_evaluate)
 
 
@@ -96,6 +100,9 @@ def _train(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from lineside_workers.training import evaluate  # noqa: PLC0415 - each command imports what it needs
+
+    if args.task == learn.TASK:
+        return learn.evaluate(args)
 
     evaluate(args.task, args.recordings, args.model, args.device, _say)
     return 0

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from lineside_gateway.cli import (
+    importing,
     inspection,
     learning,
     models,
@@ -38,6 +39,7 @@ inspection.register(app)
 standing.register(app)
 learning.register(app)
 recorded.register(app)
+importing.register(app)
 models.register(app)
 trust.register(app)
 oversight.register(app)

@@ -6,7 +6,12 @@ from importlib.util import find_spec
 
 from lineside_gateway.errors import LinesideError
 
-_MARKERS = {"workers": "torch", "plant": "simpy", "trials": "matplotlib"}
+_MARKERS = {
+    "workers": ("torch",),
+    "plant": ("simpy",),
+    "trials": ("torch", "simpy"),
+    "recording": ("pyarrow",),
+}
 
 
 def require(extra: str) -> None:
@@ -15,7 +20,8 @@ def require(extra: str) -> None:
     Raises:
         LinesideError: It is not; the message says what to install.
     """
-    if find_spec(_MARKERS[extra]) is None:
+    missing = [name for name in _MARKERS[extra] if find_spec(name) is None]
+    if missing:
         raise LinesideError(
-            f"this command needs '{_MARKERS[extra]}', which is not installed; run: pip install 'lineside[{extra}]'"
+            f"this command needs '{missing[0]}', which is not installed; run: pip install 'lineside[{extra}]'"
         )

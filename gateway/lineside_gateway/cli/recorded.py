@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     for command in (record, data, label, pretrain, finetune):
         app.command(context_settings=_PASS_THROUGH, rich_help_panel=panels.LEARN)(command)
+    app.command(name="evaluate-model", context_settings=_PASS_THROUGH, rich_help_panel=panels.LEARN)(evaluate_model)
 
 
 def record(context: typer.Context) -> None:
@@ -82,6 +83,18 @@ def finetune(context: typer.Context) -> None:
       lineside finetune var/recorded --encoder var/encoder --labels var/labels.csv --models var/models
     """
     _work("finetune", context)
+
+
+def evaluate_model(context: typer.Context) -> None:
+    """Measure a model on units that neither trained nor chose it: figures with intervals, lead times, cost, a page.
+
+    [dim]lineside evaluate-model --help[/] lists the options.
+
+    [bold]Example[/]
+
+      lineside evaluate-model condition --recordings rec --labels labels.csv --model models/condition/week-1
+    """
+    _work("evaluate-model", context)
 
 
 def _work(command: str, context: typer.Context) -> None:

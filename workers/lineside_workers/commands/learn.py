@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lineside_workers.commands.parsing import (
     Commands,
     add_learning,
@@ -16,6 +18,7 @@ from lineside_workers.commands.parsing import (
     say,
     window_config,
 )
+from lineside_workers.errors import SettingsError
 
 if TYPE_CHECKING:
     from lineside_workers.condition.splitting import Split
@@ -103,6 +106,36 @@ def _finetune(args: argparse.Namespace) -> None:
     origin = Origin(code_hash(TASK), files_hash(data_files))
     version = Versions(ModelStore(args.models), TASK).add(trained, args.version, origin)
     say(f"{args.models}: candidate {TASK} {version}; next: lineside models promote {version} --to shadow")
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Measure a version of the condition task, and write the page.
+
+    Raises:
+        SettingsError: Labels are not given.
+    """
+    from lineside_workers import device as devices  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.condition import evaluation  # noqa: PLC0415
+    from lineside_workers.recorded import labels, reading  # noqa: PLC0415
+    from lineside_workers.store import ModelStore  # noqa: PLC0415
+    from lineside_workers.training import table  # noqa: PLC0415
+
+    if args.labels is None:
+        raise SettingsError("task 'condition' is measured against labels; give --labels, see lineside label")
+    store = ModelStore.from_env()
+    model = store.load(args.model or store.folder(TASK))
+    found = reading.read(args.recordings, say)
+    reading.check_units(found, evaluation.config_of(model).tags)
+    judged = evaluation.judge(model, found, labels.read(args.labels), devices.choose(args.device))
+    rows = evaluation.figures(judged, model.config["costs"])  # type: ignore[arg-type]  # as finetune writes it
+    alarms = evaluation.alarms(judged)
+    say(table(rows))
+    warned = [h for h in alarms.lead_h if h is not None]
+    ahead = f", median {np.median(warned):.1f} h ahead" if warned else ""
+    say(f"{len(warned)} of {len(alarms.lead_h)} events foreseen{ahead}; "
+        f"{alarms.nuisance} flags for nothing in {alarms.machine_weeks:.1f} machine weeks")  # fmt: skip
+    say(f"page: {evaluation.write(args.out or Path('evaluation.html'), model, judged, rows, alarms)}")
+    return 0
 
 
 def _events_by_unit(found: Recorded, data: Rows) -> dict[str, int]:

@@ -85,7 +85,8 @@ def finetune(
     losses = {name: _loss(c, choose) for name, c in candidates.items()}
     winner = min(losses, key=lambda name: losses[name])
     threshold = best_threshold(candidates[winner].probability(choose.x), choose.label == 1, costs)
-    novelty = Novelty.fit(data.of(split.train).x, data.of(split.validation).x)
+    seen = data.of((*split.train, *split.validation))
+    novelty = Novelty.fit(seen.x, seen.unit, seed)
     report = [_measured(name, part, c, rows, threshold) for name, c in candidates.items()
               for part, rows in (("validation", choose), ("test", test))]  # fmt: skip
     won = candidates[winner]

@@ -1,7 +1,10 @@
 """How unlike everything learned from a window is, and which tag makes it so.
 
-Distance is Hotelling's T2 within the main directions of the training windows' features and Q outside them, each over
-its own limit; the limit is what held-out machines stayed below. Source: Jackson and Mudholkar (1979).
+The score is the mean distance to the nearest training windows, features on one scale, over a limit; the limit is what
+windows of one unit (plant or machine) kept to when they were compared with all other units.
+
+Source: Ramaswamy, Rastogi and Shim, Efficient Algorithms for Mining Outliers (2000), distance to nearest neighbours;
+Laxhammar and Falkman, Conformal prediction for distribution-independent anomaly detection (2010), for the limit.
 """
 
 from __future__ import annotations
@@ -13,41 +16,48 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside_plugins.learning.monitoring import NormalModel
 from lineside_plugins.tasks.condition.features import PARTS
 
 Floats: TypeAlias = NDArray[np.float64]
 Tensors: TypeAlias = dict[str, NDArray[np.generic]]
-SHARE_BELOW = 0.999  # of training windows
-MARGIN = 1.5  # machines differ: what a machine never seen adds to the distance of those that were
-VARIANCE_KEPT = 0.95
-_FIELDS = ("centre", "scale", "axes", "variance", "middle", "limits")
+NEIGHBOURS = 5
+KEPT = 2048  # training windows a model carries: 256 KB for four tags
+SHARE_BELOW = 0.995  # of windows of a unit nobody had seen
+_FIELDS = ("known", "middle", "scale", "limit")
+_ROWS = 1024  # compared at once, so that memory stays small
 
 
 @dataclass(frozen=True, slots=True)
 class Novelty:
-    """``model`` of the features, ``middle`` (F,) their medians, ``limits`` (2,) of T2 and Q."""
+    """``known`` float32 (N, F) scaled training windows, ``middle`` and ``scale`` (F,) of each feature, ``limit``."""
 
-    model: NormalModel
+    known: NDArray[np.float32]
     middle: Floats
-    limits: Floats
+    scale: Floats
+    limit: float
 
     @classmethod
-    def fit(cls, rows: Floats, held_out: Floats) -> Novelty:
-        """Learn from training features (R, F) with NaN; ``held_out`` rows of other machines widen the limits."""
+    def fit(cls, rows: Floats, unit: NDArray[np.str_], seed: int) -> Novelty:
+        """Learn from features (R, F) with NaN of several units (R,)."""
         middle = np.nan_to_num(np.nanmedian(rows, axis=0))
-        filled = np.where(np.isfinite(rows), rows, middle)
-        full = NormalModel.fit(filled, filled.shape[1])
-        share = np.cumsum(full.variance) / full.variance.sum()
-        model = NormalModel(full.centre, full.scale, full.axes, full.variance, 1 + int((share < VARIANCE_KEPT).sum()))
-        known = np.concatenate([filled, np.where(np.isfinite(held_out), held_out, middle)])
-        limits = MARGIN * np.quantile(model.distances(model.scaled(known)), SHARE_BELOW, axis=0)
-        return cls(model, middle, np.maximum(limits, 1e-6))
+        spread = np.nanstd(np.where(np.isfinite(rows), rows, middle), axis=0)
+        scale = np.where(spread > 1e-9, spread, 1.0)
+        scaled = (np.where(np.isfinite(rows), rows, middle) - middle) / scale
+        chosen = np.random.default_rng(seed).permutation(len(scaled))[:KEPT]
+        chosen.sort()
+        known, whose = scaled[chosen].astype(np.float32), unit[chosen]
+        apart = [
+            _distance(scaled[unit == u], known[whose != u])
+            for u in np.unique(unit).tolist()
+            if (whose != u).sum() > NEIGHBOURS
+        ]
+        far = np.concatenate(apart) if apart else _distance(scaled, known)
+        return cls(known, middle, scale, max(float(np.quantile(far, SHARE_BELOW)), 1e-6))
 
     def score(self, rows: Floats) -> Floats:
-        """Largest distance over its limit (R,); above 1 is unlike everything learned from."""
-        scaled = self.model.scaled(self._filled(rows))
-        out: Floats = (self.model.distances(scaled) / self.limits).max(axis=1)
+        """Distance over the limit (R,); above 1 is unlike everything learned from."""
+        filled = np.where(np.isfinite(rows), rows, self.middle)
+        out: Floats = _distance((filled - self.middle) / self.scale, self.known) / self.limit
         return out
 
     def strangest(self, row: Floats) -> tuple[int, float, float]:
@@ -60,21 +70,32 @@ class Novelty:
         tag = int(self.score(tried).argmin())
         return tag, float(row[tag * parts]), float(self.middle[tag * parts])
 
-    def _filled(self, rows: Floats) -> Floats:
-        out: Floats = np.where(np.isfinite(rows), rows, self.middle)
-        return out
-
     def to_tensors(self) -> Tensors:
         """Plain arrays for a safetensors file."""
-        m = self.model
-        parts = (m.centre, m.scale, m.axes, m.variance, self.middle, self.limits)
-        named = {f"novelty.{n}": np.ascontiguousarray(p) for n, p in zip(_FIELDS, parts, strict=True)}
-        return {**named, "novelty.kept": np.array([m.kept], dtype=np.int64)}
+        parts = (self.known, self.middle, self.scale, np.array([self.limit]))
+        return {f"novelty.{n}": np.ascontiguousarray(p) for n, p in zip(_FIELDS, parts, strict=True)}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]]) -> Novelty:
         """Inverse of ``to_tensors``."""
-        found = {n: np.asarray(tensors[f"novelty.{n}"], dtype=np.float64) for n in _FIELDS}
-        kept = int(np.asarray(tensors["novelty.kept"]).reshape(-1)[0])
-        model = NormalModel(found["centre"], found["scale"], found["axes"], found["variance"], kept)
-        return cls(model, found["middle"], found["limits"])
+        known, middle, scale, limit = (np.asarray(tensors[f"novelty.{n}"]) for n in _FIELDS)
+        return cls(
+            np.asarray(known, dtype=np.float32),
+            np.asarray(middle, dtype=np.float64),
+            np.asarray(scale, dtype=np.float64),
+            float(limit.astype(np.float64).reshape(-1)[0]),
+        )
+
+
+def _distance(rows: Floats, known: NDArray[np.float64] | NDArray[np.float32]) -> Floats:
+    """Mean distance (R,) of ``rows`` (R, F) to the nearest of ``known`` (N, F)."""
+    reference = np.asarray(known, dtype=np.float64)
+    square = (reference**2).sum(axis=1)
+    near = min(NEIGHBOURS, len(reference))
+    out = np.empty(len(rows))
+    for i in range(0, len(rows), _ROWS):
+        part = rows[i : i + _ROWS]
+        apart = (part**2).sum(axis=1)[:, None] + square - 2.0 * part @ reference.T
+        nearest = np.partition(np.maximum(apart, 0.0), near - 1, axis=1)[:, :near]
+        out[i : i + _ROWS] = np.sqrt(nearest).mean(axis=1)
+    return out
