@@ -12,6 +12,7 @@ import pytest
 
 from lineside_plugins import WindowBatch
 from lineside_plugins.tasks.condition.config import TAGS, ConditionConfig
+from lineside_plugins.testing import Outcome, check_task
 from lineside_plugins.wire import BatchResult
 from lineside_trials import record
 from lineside_workers.__main__ import main
@@ -145,3 +146,16 @@ def test_recording_names_what_it_cannot_do(tmp_path: Path, said: Said) -> None:
     (tmp_path / "day=2026-01-05").mkdir()
     assert record.main(["--hours", "6", "--out", str(tmp_path)]) == 2
     assert "--append" in said()
+
+
+def test_the_trained_task_keeps_the_contract(recording: Path, models: Path) -> None:
+    """Every conformance check passes with a trained model, on synthetic and on recorded windows."""
+    model = ModelStore(models).load(models / "condition" / "week-1")
+    _, cells = reading.grid(reading.read(recording), "plant-1/A1", list(TAGS), 600.0)
+    values = np.stack([cells[i : i + 72] for i in range(0, 200, 40)])
+    ends = np.datetime64("2026-01-05T12:00:00", "us") + np.arange(len(values)) * np.timedelta64(600, "s")
+    names = tuple(f"E{i}" for i in range(len(values)))
+    empty = ({},) * len(values)
+    batch = WindowBatch(names, tuple(TAGS), values, np.isfinite(values), ends, 600.0, empty, empty)
+    results = [*check_task("condition", model), *check_task("condition", model, batch=batch)]
+    assert [(r.name, r.detail) for r in results if r.outcome is not Outcome.PASSED] == []

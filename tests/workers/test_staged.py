@@ -103,3 +103,31 @@ def test_a_slow_version_has_to_go() -> None:
     said = [watch.see(answered, 0.3, answered, 0.01, 16) for _ in range(2)]
     assert said[0] == ""
     assert said[1].startswith("latency: 300 ms a batch, at most 200")
+
+
+def test_the_version_in_full_goes_back_to_the_one_before_when_it_errs(
+    versions: Versions, tiny_model: TrainedModel, make_batch
+) -> None:
+    """Answers that break the contract cost the version in full its place, with the cause in the history."""
+    versions.add(replace(tiny_model, tensors={"scale": np.array([np.nan], dtype=np.float32)}), "bad", Origin())
+    versions.promote("v1", Stage.FULL)
+    versions.promote("bad", Stage.FULL, skip=True)
+    worker = staged(versions)
+    for _ in range(20):
+        result = worker.answer(make_batch(1.0, 1.0))
+    assert means(result) == [("v1", 1.0), ("v1", 1.0)]
+    step = versions.rollout().history[-1]
+    assert (step.version, step.stage, step.by) == ("bad", "full", "worker")
+    assert step.cause.startswith("errors")
+
+
+def test_windows_too_poor_for_any_model_take_no_version_back(versions: Versions, make_batch) -> None:
+    """A plant that sends nothing is not the model's fault: every version keeps its stage."""
+    versions.promote("v1", Stage.FULL)
+    versions.promote("v2", Stage.CANARY, equipment=("M0",), skip=True)
+    worker = staged(versions)
+    batch = make_batch(1.0, 1.0)
+    empty = replace(batch, values=np.full_like(batch.values, np.nan), good=np.zeros_like(batch.good))
+    for _ in range(40):
+        assert len(worker.answer(empty).refused) == 2
+    assert (versions.rollout().full, versions.rollout().canary) == ("v1", "v2")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lineside_plugins.wire import BatchResult, Status
+from lineside_workers.runner import FAULTS
 from lineside_workers.versions import Limits
 
 KEEP = 0.98  # of the past at each batch: about the newest fifty batches count
@@ -28,10 +29,11 @@ class Tally:
         for name in self.__slots__:
             setattr(self, name, KEEP * getattr(self, name))
         failed = result.status is not Status.ANSWERED
+        faults = int(result.meta.get(FAULTS) or 0)  # windows too poor for any model are nobody's fault
         self.windows += windows
         self.batches += 1
         self.seconds += seconds
-        self.errors += windows if failed else sum(not r.abstained for r in result.refused)
+        self.errors += windows if failed else faults
         self.abstained += 0 if failed else sum(r.abstained for r in result.refused)
         self.flagged += sum(r is not None and r.value.get(flag) is True for r in result.recommendations)
 
@@ -56,6 +58,8 @@ class CandidateWatch:
 
     def see(self, own: BatchResult, own_s: float, full: BatchResult | None, full_s: float, windows: int) -> str:
         """Take one batch in, both versions on the same ``windows``; why the version has to go, "" while it need not."""
+        if full is not None and full.status is not Status.ANSWERED:
+            return ""  # what fails for both is not this version's doing
         self._seen += windows
         self.own.add(own, windows, self._flag, own_s)
         if full is not None:

@@ -26,6 +26,7 @@ from lineside_workers.store import ModelStore
 
 logger = logging.getLogger(__name__)
 
+FAULTS = "faults"  # in a result's meta: windows on which the task raised or broke its contract
 WARM_UP_SIZES = (1, 32)  # one window, and a full batch: the two shapes a gateway sends
 
 
@@ -132,6 +133,7 @@ class Runner:
             check_batch(batch, self._inputs)
             share = quality(batch, self._inputs)
             rows, refused = self._usable(batch, share)
+            poor = len(refused)
             said = self._recommend(batch if len(rows) == len(batch) else batch.select(rows), rows, refused)
         except ContractError as e:
             self.counts["failed"] += len(batch)
@@ -156,7 +158,11 @@ class Runner:
             Status.ANSWERED,
             tuple(entries),
             tuple(Refusal(i, f"task '{self.task_name}': {refused[i]}", i in abstained) for i in sorted(refused)),
-            meta={"device": self.device, "inference_s": round(time.perf_counter() - started, 6)},
+            meta={
+                "device": self.device,
+                "inference_s": round(time.perf_counter() - started, 6),
+                FAULTS: len(refused) - poor - len(abstained),
+            },
             drift=drift,
             watched=self._watch is not None,
         )

@@ -101,6 +101,8 @@ class Staged:
         started = time.perf_counter()
         full = None if self._full is None else self._full.answer(batch)
         full_s = time.perf_counter() - started
+        if full is not None and full.status is Status.ANSWERED:
+            self._judge_full(full, full_s, len(batch))
         result = full or BatchResult(Status.ANSWERED, (None,) * len(batch), meta={"device": self._plain.device})
         for version in self._asked():
             runner = self._others.get(version)
@@ -129,6 +131,23 @@ class Staged:
     def _runners(self) -> list[Runner]:
         own = [self._plain] if self._full in (None, self._plain) else [self._plain, self._full]
         return [*own, *self._others.values()]
+
+    def _judge_full(self, result: BatchResult, seconds: float, windows: int) -> None:
+        """Return to the version before where the one in full errs beyond its limit; the next batch goes there."""
+        if self._versions is None or not self._rollout.full:
+            return
+        version = self._rollout.full
+        if version not in self._watches or self._watches[version][0] is not Stage.FULL:
+            self._watches[version] = Stage.FULL, CandidateWatch(self._rollout.limits, self._plain.flag)
+        if cause := self._watches[version][1].see(result, seconds, None, 0.0, windows):
+            del self._watches[
+                version
+            ]  # counted anew, so that a version without one before it is not tried at each batch
+            try:
+                self._versions.rollback(cause, version=version, by=WATCHER)
+                logger.warning("version taken back task=%s version=%s cause=%s", self.task, version, cause)
+            except (WorkerError, OSError) as e:
+                logger.warning("rollback not possible task=%s version=%s error=%s", self.task, version, e)
 
     def _asked(self) -> tuple[str, ...]:
         """Versions beside the one in full, the canary first."""
