@@ -6,7 +6,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak-ingest test-faults check format docs constraints train story evaluate bench-server bench-ingest bench-tags bench-models bench-dispatch bench-gpu clean
+.PHONY: help install demo test soak-ingest test-faults check format docs constraints train story evaluate bench-server bench-ingest bench-tags bench-models bench-dispatch bench-broker bench-gpu clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,9 @@ bench-dispatch: .venv/.dev  ## Lineside beside the bare forward pass and other m
 
 bench-gpu: .venv/.dev  ## A transformer of 25 M parameters, hosted beside the bare forward pass; skips without CUDA
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
+
+bench-broker: .venv/.dev  ## One Redis or Valkey server under simulated gateways and workers: CPU per batch; ARGS="--write"
+	@$(BIN)/python -m benchmarks.broker $(ARGS)
 
 constraints: .venv/.dev  ## Write the versions of .venv to constraints.txt
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > .constraints.new

@@ -19,7 +19,7 @@ ATTEMPTS_TTL_S = 3600
 ANSWER_WITHIN_S = 15.0  # how long an answer waits for a broker that restarts
 # Whoever removes the claim answers: a request that two workers hold at once is answered once. The message of either
 # is acknowledged.
-_ANSWER = """
+ANSWER = """
 redis.call('ZREM', KEYS[4], ARGV[5])
 redis.call('HDEL', KEYS[5], ARGV[5])
 if redis.call('UNLINK', KEYS[1]) == 0 then return 0 end
@@ -95,7 +95,7 @@ class Counter:
             meeting.UNACKED,
         )
         arguments = (meeting.REPLY_MAX_ENTRIES, delivery.request_id, body, signature, delivery.tag)
-        command = ("EVAL", _ANSWER, len(keys), *keys, *arguments)
+        command = ("EVAL", ANSWER, len(keys), *keys, *arguments)
         (sent,) = self._line.ask_again(command, within_s=ANSWER_WITHIN_S)
         self._answered_tag = delivery.tag
         return bool(sent)
