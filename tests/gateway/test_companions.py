@@ -37,8 +37,8 @@ needs_files = pytest.mark.skipif(
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 END = datetime(2026, 1, 5, 7, 0, tzinfo=UTC)
 SEQUENCE = (
-    {"job_order_id": "JO-2", "equipment": "A1", "priority": 10, "start": "2026-01-05T08:00:00+00:00", "end": ""},
-    {"job_order_id": "JO-1", "equipment": "A2", "priority": 99_999, "start": None, "end": None},
+    {"job_order_id": "JO-2", "equipment_id": "A1", "priority": 10, "start": "2026-01-05T08:00:00+00:00", "end": ""},
+    {"job_order_id": "JO-1", "equipment_id": "A2", "priority": 99_999, "start": None, "end": None},
 )
 SAID: dict[str, dict[str, object]] = {
     "maintenance": {"flag": True, "mode": "bearing", "device_health": 4, "predicted_time": END + timedelta(hours=6)},

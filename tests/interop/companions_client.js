@@ -13,6 +13,7 @@ main((given) => visit(given, {}, async (session, ns) => {
   return {
     health: await read(given.health),
     result: [meta.resultId, meta.partId, meta.resultEvaluation, result.resultContent.map((v) => v.value)],
-    orders: orders.map((o) => [o.jobOrder.jobOrderID, o.jobOrder.priority, o.state[0].stateText.text]),
+    orders: orders.map(({ jobOrder, state }) => [
+      jobOrder.jobOrderID, jobOrder.equipmentRequirements[0].ID, jobOrder.priority, state[0].stateText.text]),
   };
 }));

@@ -19,7 +19,7 @@ pytestmark = [
         "get them from https://github.com/OPCFoundation/UA-Nodeset",
     ),
 ]
-SEQUENCE = ({"job_order_id": "JO-2", "equipment": "A1", "priority": 10},)
+SEQUENCE = ({"job_order_id": "JO-2", "equipment_id": "A1", "priority": 10},)
 
 
 async def test_node_opcua_decodes_results_and_job_orders(node: Start) -> None:
@@ -37,5 +37,5 @@ async def test_node_opcua_decodes_results_and_job_orders(node: Start) -> None:
     assert seen == {
         "health": 4,
         "result": ["reject|A1|1", "A1-0002", 2, [0.971]],
-        "orders": [["JO-2", 10, "NotAllowedToStart"]],
+        "orders": [["JO-2", "A1", 10, "NotAllowedToStart"]],
     }

@@ -111,7 +111,9 @@ class JobOrders:
         rows = json.loads(text) if isinstance(text, str) else None
         orders = None if rows is None else [self.entry.encode(_order(row)) for row in rows]
         await write(self.builder, self.job_orders, orders, _V.ExtensionObject, nodes)
-        machines = None if rows is None else sorted({str(row["equipment"]) for row in rows if row.get("equipment")})
+        machines = (
+            None if rows is None else sorted({str(row["equipment_id"]) for row in rows if row.get("equipment_id")})
+        )
         await write(self.builder, self.equipment, machines, _V.String, nodes)
 
 
@@ -121,7 +123,7 @@ def _order(row: Mapping[str, object]) -> Mapping[str, object]:
         "StateText": ua.LocalizedText("NotAllowedToStart"),
         "StateNumber": NOT_ALLOWED_TO_START,
     }
-    machine, rank = row.get("equipment"), row.get("priority")
+    machine, rank = row.get("equipment_id"), row.get("priority")
     order = {
         "JobOrderID": str(row["job_order_id"]),
         "StartTime": _time(row.get("start")),
