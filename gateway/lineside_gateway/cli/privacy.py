@@ -22,13 +22,15 @@ def forget(
     equipment: Annotated[str, typer.Option(help="All about this equipment_id.")] = "",
     since: Annotated[str, typer.Option(help="From this time on, ISO 8601, local time unless it names a zone.")] = "",
     before: Annotated[str, typer.Option(help="Until this time.")] = "",
-    recordings: Annotated[Path | None, typer.Option(help="Folder of Parquet recordings to remove it from too.")] = None,
+    recordings: Annotated[
+        Path | None, typer.Option(help="Folder of Parquet recordings. Default: recording.folder, where that is set.")
+    ] = None,
     config: Annotated[
         Path, typer.Option("--config", "-c", help="Settings of the gateway (YAML); its data_dir is used.")
     ] = Path("lineside.yaml"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove what is recorded of an operator, a machine or a time: labels, history, decisions, requests, audit lines.
+    """Remove what is recorded of an operator, a machine or a time, in every file of the gateway and its recordings.
 
     What is given has to fit all together. Stop the gateway first. Lines of the audit log keep number, time and event,
     lose what they said, and are accounted for by a new line, so that 'lineside audit verify' still holds the chain.
@@ -51,6 +53,8 @@ def forget(
     told = ", ".join(f"{k} {v}" for k, v in named.items() if v)
     if not yes and told:
         typer.confirm(f"remove what is recorded in {data_dir} of {told}? There is no way back", abort=True)
+    if recordings is None and settings.recording is not None and settings.recording.folder.is_dir():
+        recordings = settings.recording.folder
     report = remove(data_dir, subject, by=Names(settings).operator(getpass.getuser()), recorded=recordings)
     for what, count in report.removed.items():
         typer.echo(f"{count:8} {what} removed")

@@ -79,7 +79,7 @@ def forget(data_dir: Path, subject: Subject, *, by: str, recorded: Path | None =
         report.removed["requests"] = _requests(data_dir / "requests.sqlite", meant)
         _switch(data_dir / "advisory.json", meant)
         if recorded is not None:
-            report.removed["recorded rows"] = recordings.remove(recorded, meant.fits)
+            report.removed["recorded rows"] = recordings.remove(recorded, meant.fits, by_words=bool(meant.operator))
     except (OSError, sqlite3.Error, ValueError) as e:
         raise PrivacyError(f"not everything is forgotten yet: {e}; mend it and ask again") from e
     asked = {"operator": bool(subject.operator), "equipment": bool(subject.equipment_id)}

@@ -13,8 +13,8 @@ from lineside_gateway.errors import LinesideError
 Fits = Callable[[datetime, Collection[str], Callable[[], Collection[str]]], bool]
 
 
-def remove(folder: Path, fits: Fits) -> int:
-    """Remove the rows below ``folder`` that ``fits`` (time, equipment, text); how many.
+def remove(folder: Path, fits: Fits, *, by_words: bool) -> int:
+    """Remove the rows below ``folder`` that ``fits`` (time, equipment, texts); how many. ``by_words``: texts decide.
 
     Raises:
         LinesideError: pyarrow is not installed, or there is no such folder.
@@ -29,6 +29,8 @@ def remove(folder: Path, fits: Fits) -> int:
     removed = 0
     for path in sorted(folder.rglob("*.parquet")):
         table = pq.ParquetFile(path).read()
+        if by_words and "record" not in table.column_names:
+            continue  # tags: numbers, and nobody's words
         columns = [c for c in ("time", "equipment_id", "record") if c in table.column_names]
         rows = table.select(columns).to_pylist()
         kept = [not fits(_aware(r["time"]), {str(r.get("equipment_id"))}, partial(_words, r)) for r in rows]

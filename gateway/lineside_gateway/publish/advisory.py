@@ -6,7 +6,7 @@ from asyncua import ua
 
 from lineside_gateway.publish.caller import caller
 from lineside_gateway.publish.conditions.answers import Answers
-from lineside_gateway.publish.conditions.methods import checked
+from lineside_gateway.publish.conditions.methods import answering
 from lineside_gateway.publish.names import GATEWAY
 from lineside_gateway.publish.nodeids import StatusCodes, status_code
 from lineside_gateway.publish.variables import Builder, argument
@@ -34,4 +34,4 @@ async def add_advisory_methods(builder: Builder, answers: Answers) -> None:
         (RELEASE, release, "Give every task the mode that the settings name"),
     ):
         node = await builder.add_method(parent, f"{GATEWAY}/{name}", name, words, _REASON)
-        session.add_method_callback(node, checked(method, (ua.VariantType.LocalizedText,)))
+        session.add_method_callback(node, answering(method))

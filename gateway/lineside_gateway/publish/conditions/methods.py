@@ -1,8 +1,8 @@
-"""What clients call on a condition, checked before it does anything: arguments, caller, event."""
+"""What clients call on a condition, checked before it does anything: caller and event."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,7 +16,6 @@ from lineside_gateway.publish.conditions.desk import ConditionDesk, HostedCondit
 from lineside_gateway.publish.conditions.event import refresh_event
 from lineside_gateway.publish.nodeids import ObjectIds, StatusCodes, standard, status_code
 
-_V = ua.VariantType
 Method = Callable[..., Awaitable[ua.StatusCode]]
 
 
@@ -29,18 +28,17 @@ class ConditionMethods:
     def link(self) -> None:
         """Put the methods behind the nodes of the types."""
         session, own = self.desk.builder.server.iserver.isession, self.desk.types.methods
-        text, event = _V.LocalizedText, _V.ByteString
-        linked: dict[ua.NodeId, tuple[Method, tuple[ua.VariantType, ...]]] = {
-            standard(ObjectIds.AcknowledgeableConditionType_Acknowledge): (self._acknowledge, (event, text)),
-            standard(ObjectIds.AcknowledgeableConditionType_Confirm): (self._confirm, (event, text)),
-            standard(ObjectIds.ConditionType_AddComment): (self._comment, (event, text)),
-            standard(ObjectIds.ConditionType_ConditionRefresh): (self._refresh, (_V.UInt32,)),
-            standard(ObjectIds.ConditionType_ConditionRefresh2): (self._refresh_item, (_V.UInt32, _V.UInt32)),
-            own["Accept"]: (self._accept, (_V.String, text)),
-            own["Reject"]: (self._reject, (_V.String, text)),
+        linked = {
+            standard(ObjectIds.AcknowledgeableConditionType_Acknowledge): answering(self._acknowledge),
+            standard(ObjectIds.AcknowledgeableConditionType_Confirm): answering(self._confirm),
+            standard(ObjectIds.ConditionType_AddComment): answering(self._comment),
+            standard(ObjectIds.ConditionType_ConditionRefresh): reading(self._refresh),
+            standard(ObjectIds.ConditionType_ConditionRefresh2): reading(self._refresh_item),
+            own["Accept"]: answering(self._accept),
+            own["Reject"]: answering(self._reject),
         }
-        for method_id, (method, kinds) in linked.items():
-            session.add_method_callback(method_id, checked(method, kinds))
+        for method_id, method in linked.items():
+            session.add_method_callback(method_id, method)
 
     async def _acknowledge(self, condition: ua.NodeId, event_id: bytes, comment: ua.LocalizedText) -> ua.StatusCode:
         found, refused = self._found(condition, event_id)
@@ -129,40 +127,24 @@ def _hears(items: MonitoredItemService, item_id: int, notifier: ua.NodeId) -> bo
     return not isinstance(items, HostedMonitoredItems) or item_id in items.event_items(notifier)
 
 
-_READS_ONLY = frozenset({"_refresh", "_refresh_item"})
+def answering(method: Method) -> Method:
+    """``method`` for those who may answer, given plain values; count and types are checked by the hosted server."""
 
-
-def checked(method: Method, kinds: Sequence[ua.VariantType]) -> Callable[..., Awaitable[ua.CallMethodResult]]:
-    """``method`` behind what asyncua does not check: the caller's right, the arguments' count and their types."""
-    reads_only = method.__name__ in _READS_ONLY
-
-    async def call(parent: ua.NodeId, *arguments: ua.Variant) -> ua.CallMethodResult:
-        result = ua.CallMethodResult()
-        if len(arguments) != len(kinds):
-            few = len(arguments) < len(kinds)
-            result.StatusCode = status_code(StatusCodes.BadArgumentsMissing if few else StatusCodes.BadTooManyArguments)
-            return result
-        wrong = [
-            StatusCodes.BadTypeMismatch if not _fits(given, kind) else StatusCodes.Good
-            for given, kind in zip(arguments, kinds, strict=True)
-        ]
-        if any(wrong):
-            result.StatusCode = status_code(StatusCodes.BadInvalidArgument)
-            result.InputArgumentResults = [status_code(code) for code in wrong]
-        elif not reads_only and not caller().answers:
-            result.StatusCode = status_code(StatusCodes.BadUserAccessDenied)
-        else:
-            result.StatusCode = await method(parent, *(a.Value for a in arguments))
-        return result
+    async def call(parent: ua.NodeId, *arguments: ua.Variant) -> ua.StatusCode:
+        if not caller().answers:
+            return status_code(StatusCodes.BadUserAccessDenied)
+        return await method(parent, *(a.Value for a in arguments))
 
     return call
 
 
-def _fits(given: ua.Variant, kind: ua.VariantType) -> bool:
-    """Scalars of the declared type; a null text or event id reads as empty."""
-    if given.is_array or (given.VariantType is not kind and given.VariantType is not _V.Null):
-        return False
-    return given.Value is not None or kind is not _V.UInt32
+def reading(method: Method) -> Method:
+    """``method`` for everybody, given plain values."""
+
+    async def call(parent: ua.NodeId, *arguments: ua.Variant) -> ua.StatusCode:
+        return await method(parent, *(a.Value for a in arguments))
+
+    return call
 
 
 def _words(comment: ua.LocalizedText | None) -> str:
