@@ -30,7 +30,7 @@ demo: .venv/.runtime  ## Plant, broker, worker and gateway on loopback; ARGS="--
 test: .venv/.dev  ## The test suite: real OPC UA servers, a real broker, a real Celery worker
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
-test-faults: .venv/.dev  ## Faults injected into real processes; prints a table of recovery times
+test-faults: .venv/.dev  ## Faults injected into real processes, tables at the end; LINESIDE_FAULT_KILLS=50 LINESIDE_FAULT_OUTAGE_S=600
 	@$(BIN)/python -m pytest -n 3 -m faults --timeout 3600 $(ARGS)
 
 soak-ingest: .venv/.dev  ## A reconnect every 30 s for half an hour: memory, tasks and sessions stay; LINESIDE_SOAK_MINUTES=30

@@ -1,7 +1,8 @@
 """Each request ends once, whatever dies: kills at random moments under load, and faults of every other kind.
 
 The oracle stands outside: what a gateway had on disk when it was killed must be written once, or have ended with a
-reason. ``make test-faults`` runs fifty SIGKILLs each of broker, worker and gateway; LINESIDE_FAULT_KILLS changes that.
+reason. ``make test-faults`` runs fifty SIGKILLs each of broker, worker and gateway, and ten minutes without a broker;
+LINESIDE_FAULT_KILLS and LINESIDE_FAULT_OUTAGE_S change that.
 """
 
 from __future__ import annotations
@@ -262,7 +263,7 @@ def test_a_clock_that_jumps_by_an_hour_writes_nothing_late(rig: Rig) -> None:
 
 @pytest.mark.timeout(3600)
 def test_ten_minutes_without_a_broker_are_bounded_counted_and_drained(rig: Rig) -> None:
-    """A thousand windows a second and no broker: memory stays, the oldest go first, and all is accounted for."""
+    """A thousand windows a second and no broker: memory stays, the oldest go first, and all are accounted for."""
     rig.per_s = OUTAGE_PER_S
     memory: list[int] = []
     with rig:
