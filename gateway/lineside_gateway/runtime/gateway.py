@@ -43,6 +43,7 @@ from lineside_gateway.runtime.switch_watch import SwitchWatch
 from lineside_gateway.runtime.takeover import Rooms, take_up
 from lineside_gateway.runtime.tape import tape_of
 from lineside_gateway.runtime.tasks import bind_tasks
+from lineside_gateway.runtime.traces import traces_of
 from lineside_gateway.runtime.worker_watch import WorkerWatch
 from lineside_gateway.settings import Settings
 from lineside_plugins.types import Scalar
@@ -77,6 +78,7 @@ class Gateway:
         kept = settings.gateway.data_dir / "sessions"
         self.links = [ServerLink(plan, pki, sessions=kept) for plan in plans.values()]
         line, fleet = settings.gateway.id, settings.fleet
+        self._traces = traces_of(settings.tracing, fleet.member if fleet else line)
         self._member = Member(fleet, line, broker_url(settings), hmac_key()) if fleet else None
         self.fleet: Leading = self._member or Sole()
         self.guard = Guard(
@@ -131,6 +133,8 @@ class Gateway:
                 await self._switch.look()
                 await self._run(disk, self._switch, [r for r in begun if not r.settled], ready)
             finally:
+                if self._traces is not None:
+                    await asyncio.to_thread(self._traces.close)
                 await self.hosted.stop()
                 disk.audit.append("stopped", gateway=self.settings.gateway.id)
 
@@ -178,7 +182,7 @@ class Gateway:
         outgoing = self._names.outgoing(dispatcher)
         return Pipeline(
             Parts(self.feed, self._windower, outgoing, self.hosted, effects, self.ledger, disk.store, self.fleet,
-                  self._tape, DriftAlarm(self.hosted, effects.note)),
+                  self._tape, DriftAlarm(self.hosted, effects.note), traces=self._traces),
             self.found.tasks,
             disk.store.kept,
         )  # fmt: skip

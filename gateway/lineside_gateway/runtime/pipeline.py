@@ -24,6 +24,7 @@ from lineside_gateway.runtime.feed import Feed
 from lineside_gateway.runtime.recommendations import recommendation_record, stream_of
 from lineside_gateway.runtime.tape import Tape
 from lineside_gateway.runtime.tasks import BoundTask
+from lineside_gateway.runtime.traces import Traces, Travel
 from lineside_gateway.store import Kept, NoStore, Store
 from lineside_plugins.contract import Scope
 from lineside_plugins.types import Recommendation
@@ -52,6 +53,7 @@ class Parts:
     fleet: Leading = field(default_factory=Sole)
     tape: Tape = field(default_factory=Tape)
     drift: DriftAlarm | None = None
+    traces: Traces | None = None
 
 
 def moment(time_us: int) -> datetime:
@@ -208,15 +210,25 @@ class Pipeline:
         wall = moment(self.parts.feed.clock.wall_us(deadline, now_us + round(1e6 * self._deadline_s(batch.task))))
         ledger.send(len(batch))
         self.batches += 1
-        sent = time.monotonic()
+        sent, sent_ns = time.monotonic(), time.time_ns()
         result = await self.parts.dispatcher.submit(
             batch.windows, batch.task, wall, self._tasks[batch.task].settings.config
         )
-        if result.status is not Status.ANSWERED:
+        took_s, answered_ns = time.monotonic() - sent, time.time_ns()
+        if result.status is Status.ANSWERED:
+            await self._answered(batch, result, took_s)
+        else:
             await self._unanswered(batch, result)
-            return
-        ledger.answer(len(batch))
-        self._took_s[batch.task].append(time.monotonic() - sent)
+        if self.parts.traces is not None:
+            ended_us = self.parts.feed.clock.wall_us(min(r.end_us for r in batch.requests), now_us)
+            self.parts.traces.batch(
+                Travel(batch.task, result.status.value, batch.windows.equipment_ids, 1000 * ended_us, sent_ns,
+                       answered_ns, time.time_ns(), result.meta)
+            )  # fmt: skip
+
+    async def _answered(self, batch: Batch, result: BatchResult, took_s: float) -> None:
+        self.parts.ledger.task(batch.task).answer(len(batch))
+        self._took_s[batch.task].append(took_s)
         if batch.task in self._unanswered_tasks:
             self._unanswered_tasks.discard(batch.task)
             logger.warning("task_answered_again task=%s", batch.task)

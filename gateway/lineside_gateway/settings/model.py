@@ -23,6 +23,7 @@ from lineside_gateway.settings.services import (
     HeartbeatSettings,
     MetricsSettings,
     StoreSettings,
+    TracingSettings,
 )
 
 
@@ -246,6 +247,7 @@ class Settings(Section):
         default_factory=HeartbeatSettings, description="Heartbeats between PLCs and gateway."
     )
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Figures for Prometheus.")
+    tracing: TracingSettings = Field(default_factory=TracingSettings, description="OpenTelemetry traces.")
     store: StoreSettings = Field(default_factory=StoreSettings, description="The store of requests.")
     audit: AuditSettings = Field(default_factory=AuditSettings, description="The audit log.")
     privacy: PrivacySettings = Field(

@@ -51,6 +51,16 @@ class MetricsSettings(Section):
     host: str = Field(default="127.0.0.1", description="Address to listen on; the figures need no password.")
 
 
+class TracingSettings(Section):
+    """OpenTelemetry traces of each batch, from the end of its windows to the hosted nodes; needs lineside[otel]."""
+
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="OTLP over HTTP, such as http://collector:4318/v1/traces; without one nothing is traced.",
+    )
+
+
 class BrokerSettings(Section):
     """The Redis or Valkey server between gateway and workers."""
 

@@ -21,6 +21,7 @@ from lineside_gateway.guard.switch import PlantSwitch
 from lineside_gateway.ingest import Request
 from lineside_gateway.ledger import Effect
 from lineside_gateway.runtime import Gateway
+from lineside_gateway.runtime.traces import Traces
 from lineside_gateway.settings import read_settings
 from lineside_gateway.store import RequestStore
 from lineside_workers.recorded import reading
@@ -209,8 +210,17 @@ async def test_what_an_earlier_run_left_open_is_answered_or_expired(plc, tmp_pat
         assert not [k for k in left_over.kept if k.request.end_us == now_us]
 
 
-async def test_prometheus_reads_the_ledger(plc, tmp_path: Path, free_port: int) -> None:
-    """Closed, ended and pending requests stand at metrics.port and add up; batches, store and broker beside them."""
+async def test_prometheus_reads_the_ledger_and_each_batch_is_a_trace(
+    plc, tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed, ended and pending requests stand at metrics.port and add up; a trace goes from window to hosted node."""
+    sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="needs OpenTelemetry: pip install 'lineside[otel]'")
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    kept, provider = InMemorySpanExporter(), sdk.TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr("lineside_gateway.runtime.gateway.traces_of", lambda *_: Traces(provider))
     metrics = f"metrics: {{{{port: {free_port}}}}}\n"
     async with line(plc, tmp_path, mode="advisory", settings=SETTINGS + metrics) as gateway:
         ledger = gateway.ledger.task("overheat")
@@ -225,6 +235,10 @@ async def test_prometheus_reads_the_ledger(plc, tmp_path: Path, free_port: int) 
     assert said['lineside_batches_total{what="submitted"}'] > 0
     assert said['lineside_store_requests_total{what="kept"}'] > 0
     assert said["lineside_broker_up"] == 1
+    spans = {s.name: s for s in kept.get_finished_spans()}
+    assert {"lineside.batch", "wait", "dispatch", "inference", "publish"} <= set(spans)
+    assert spans["lineside.batch"].attributes["lineside.task"] == "overheat"
+    assert all(s.start_time <= s.end_time for s in spans.values())
 
 
 async def test_what_is_read_and_said_is_recorded(plc, tmp_path: Path) -> None:
