@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from lineside_plugins.testing import Outcome, check_task
 from lineside_plugins.wire import BatchResult
 from lineside_trials import record
 from lineside_workers.__main__ import main
+from lineside_workers.commands.retrain import abstained_share
 from lineside_workers.condition import pretraining, splitting, windows
 from lineside_workers.recorded import reading
 from lineside_workers.runner import Runner
 from lineside_workers.store import ModelStore
-from lineside_workers.versions import Versions
+from lineside_workers.versions import Stage, Versions
 
 pytestmark = pytest.mark.xdist_group("story")
 Said = Callable[[], str]
@@ -159,3 +161,30 @@ def test_the_trained_task_keeps_the_contract(recording: Path, models: Path) -> N
     batch = WindowBatch(names, tuple(TAGS), values, np.isfinite(values), ends, 600.0, empty, empty)
     results = [*check_task("condition", model), *check_task("condition", model, batch=batch)]
     assert [(r.name, r.detail) for r in results if r.outcome is not Outcome.PASSED] == []
+
+
+def test_retraining_waits_for_a_reason_and_ends_in_shadow(
+    recording: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No drift and no new events: nothing is trained. On demand a new version is trained, and only recorded."""
+    copy = tmp_path / "models"
+    shutil.copytree(models, copy)
+    versions = Versions(ModelStore(copy), "condition")
+    versions.promote("week-1", Stage.FULL)
+    args = ["retrain", str(recording), "--models", str(copy), "--work", str(tmp_path / "work"), "--epochs", "2"]
+    for when in ("drift", "labels"):
+        assert main([*args, "--when", when]) == 0
+        assert "nothing to do" in capsys.readouterr().out
+    assert versions.names() == ["week-1"]
+    assert main(args) == 0
+    rollout = versions.rollout()
+    assert (rollout.full, len(rollout.shadow)) == ("week-1", 1)
+
+
+def test_abstentions_of_the_newest_day_are_drift() -> None:
+    """The share counts what answered or abstained on the newest day, not what stood in shadow or lay before."""
+    day = [("2026-01-05T01:00:00+00:00", "abstained")] * 9
+    day += [("2026-01-08T01:00:00+00:00", s) for s in ("full", "full", "abstained", "canary", "shadow")]
+    rows = tuple({"time": t, "stage": s, "task": "condition", "equipment_id": "A1"} for t, s in day)
+    found = reading.Recorded(Path(), {}, recommendations=rows)
+    assert abstained_share(found) == 0.25

@@ -16,7 +16,7 @@ _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (record, data, label, pretrain, finetune):
+    for command in (record, data, label, pretrain, finetune, retrain):
         app.command(context_settings=_PASS_THROUGH, rich_help_panel=panels.LEARN)(command)
     app.command(name="evaluate-model", context_settings=_PASS_THROUGH, rich_help_panel=panels.LEARN)(evaluate_model)
 
@@ -83,6 +83,19 @@ def finetune(context: typer.Context) -> None:
       lineside finetune var/recorded --encoder var/encoder --labels var/labels.csv --models var/models
     """
     _work("finetune", context)
+
+
+def retrain(context: typer.Context) -> None:
+    """Label, pretrain, fine-tune and promote to shadow in one go: always, on drift, or on enough new events.
+
+    For a timer of the operating system; the new version is only recorded until somebody promotes it.
+    [dim]lineside retrain --help[/] lists the options.
+
+    [bold]Example[/]
+
+      lineside retrain var/recorded --models var/models --work var/retraining --when drift
+    """
+    _work("retrain", context)
 
 
 def evaluate_model(context: typer.Context) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,7 @@ def _finetune(args: argparse.Namespace) -> None:
     trained = finetuning.finetune(
         data, pretrained, args.labels.name, costs, seed=args.seed, device=devices.choose(args.device), say=say
     )
+    trained = replace(trained, metrics={**trained.metrics, "events": sum(row.label == 1 for row in given)})
     say(table(trained.report))
     data_files = [*sorted(args.recording.rglob("*.parquet")), args.labels]
     origin = Origin(code_hash(TASK), files_hash(data_files))

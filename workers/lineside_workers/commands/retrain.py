@@ -1,0 +1,109 @@
+"""``lineside retrain``: label, pretrain, fine-tune and promote to shadow in one go, where there is a reason to."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lineside_workers.commands.parsing import Commands, add_recording, command, say
+from lineside_workers.errors import SettingsError
+
+if TYPE_CHECKING:
+    from lineside_workers.recorded.reading import Recorded
+
+TASK = "condition"
+ABSTAINED_SHARE = 0.05  # of what the newest day's windows got; a passing state stays below
+WHEN = ("always", "drift", "labels")
+
+
+def add(commands: Commands, run: Callable[[list[str]], int]) -> None:
+    """Add the command; ``run`` executes one command line of the workers and returns its exit code."""
+    parser = command(
+        commands, "retrain", "train a new version where there is a reason to, and promote it to shadow",
+        lambda args: _retrain(args, run),
+        ["lineside retrain var/recorded --models var/models --work var/retraining",
+         "lineside retrain var/recorded --models var/models --work var/retraining --when drift",
+         "lineside retrain var/recorded --models var/models --work var/retraining --when labels --min-labels 5"],
+    )  # fmt: skip
+    add_recording(parser)
+    parser.add_argument("--models", type=Path, required=True, help="models directory")
+    parser.add_argument("--work", type=Path, required=True, help="folder for labels and encoders, one folder per run")
+    parser.add_argument("--when", choices=WHEN, default="always", help="drift: the newest day's windows are abstained "
+                        "from; labels: --min-labels more events than the version in full knew [always]")  # fmt: skip
+    parser.add_argument("--min-labels", type=int, default=3, help="new events that are worth it [3]")
+    parser.add_argument("--kind", default="failure", help="kinds of events that are to be foreseen [failure]")
+    parser.add_argument("--horizon-h", type=float, default=24.0, help="how far ahead, h [24]")
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of pretraining at most [30]")
+
+
+def _retrain(args: argparse.Namespace, run: Callable[[list[str]], int]) -> int:
+    name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    if (reason := _reason(args)) is None:
+        return 0
+    say(f"retraining as {name}: {reason}")
+    work, recording = args.work / name, str(args.recording)
+    labels, encoder, models = str(work / "labels.csv"), str(work / "encoder"), str(args.models)
+    for step in (
+        ["label", recording, "--kind", args.kind, "--horizon-h", str(args.horizon_h), "--out", labels],
+        ["pretrain", recording, "--epochs", str(args.epochs), "--out", encoder],
+        ["finetune", recording, "--encoder", encoder, "--labels", labels, "--models", models, "--version", name],
+        ["models", "promote", name, "--to", "shadow", "--models", models, "--task", TASK],
+    ):
+        if code := run(step):
+            return code
+    return 0
+
+
+def _reason(args: argparse.Namespace) -> str | None:
+    """Why a new version is worth training; None, and a line that says so, where it is not."""
+    from lineside_workers.recorded import reading  # noqa: PLC0415 - each command imports what it needs
+
+    if args.when == "always":
+        return "as asked"
+    found = reading.read(args.recording)
+    if args.when == "drift":
+        share = abstained_share(found)
+        if share >= ABSTAINED_SHARE:
+            return f"{share:.0%} of the newest day's windows were abstained from"
+        least = f"{ABSTAINED_SHARE:.0%} are a cause"
+        say(f"nothing to do: {share:.1%} of the newest day's windows were abstained from, {least}")
+        return None
+    before, now = _events_known(args), _events(found, args.kind)
+    if now - before >= args.min_labels:
+        return f"{now - before} events more than the version in full knew"
+    say(f"nothing to do: {now - before} events more than the version in full knew, --min-labels {args.min_labels}")
+    return None
+
+
+def abstained_share(found: Recorded) -> float:
+    """Share of abstentions among what the newest recorded day's windows got from the task; 0 where nothing was said."""
+    stages = ("full", "canary", "abstained")
+    said = [r for r in found.recommendations if r.get("task") == TASK and r.get("stage") in stages]
+    if not said:
+        return 0.0
+    newest = max(datetime.fromisoformat(str(r["time"])) for r in said) - timedelta(days=1)
+    recent = [r for r in said if datetime.fromisoformat(str(r["time"])) > newest]
+    return sum(r["stage"] == "abstained" for r in recent) / len(recent)
+
+
+def _events(found: Recorded, kinds: str) -> int:
+    """Stretches before an event, as ``lineside label`` finds them."""
+    from lineside_workers.recorded import labels  # noqa: PLC0415 - each command imports what it needs
+
+    wanted = tuple(k.strip() for k in kinds.split(","))
+    return sum(row.label == 1 for row in labels.from_events(found, labels.Question(wanted)))
+
+
+def _events_known(args: argparse.Namespace) -> int:
+    from lineside_workers.store import ModelStore  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.versions import Versions  # noqa: PLC0415
+
+    versions = Versions(ModelStore(args.models), TASK)
+    full = versions.rollout().full
+    if not full:
+        raise SettingsError(f"{args.models} has no version of '{TASK}' in full to compare with; use --when always")
+    known = versions.store.load(versions.folder(full)).metrics.get("events")
+    return known if isinstance(known, int) else 0
