@@ -183,7 +183,7 @@ async def test_users_come_in_with_a_certificate(fortress: Any, tmp_path: Path) -
         await client.nodes.objects.call_method(
             fortress.node("accept"), ua.Variant("c", ua.VariantType.String), ua.Variant(1, ua.VariantType.UInt32)
         )
-    assert fortress.calls.pop() == ("cert", ("c", 1))
+    assert fortress.calls.pop() == ("CERT", ("c", 1))
     assert await refused(await fortress.client(certificate=strange.own()[0])) == "BadUserAccessDenied"
     fortress.users.remove("cert")
     assert await refused(await fortress.client(certificate=known.own()[0])) == "BadUserAccessDenied"
