@@ -42,10 +42,10 @@ class Member:
         self.leases = Leases(
             self._redis, line, self.name, self.shards, settings.lease_s, return_after_s=settings.return_after_s
         )
-        self.record = SharedRecord(self._redis, line, self.leases, self.shards)
+        self.record = SharedRecord(self._redis, line, self.leases, self.shards, hmac_key)
         self.journal = FleetJournal(NoJournal(), self.record, self.shards)
         self._handover = Handover(self._redis, line, hmac_key)
-        self._switch = SharedSwitch(self._redis, line)
+        self._switch = SharedSwitch(self._redis, line, hmac_key)
         self._successor: Successor | None = None
 
     # ---- Leading

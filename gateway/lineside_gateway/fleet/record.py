@@ -17,6 +17,7 @@ from lineside_gateway.dispatch.connection import LOSSES
 from lineside_gateway.fleet import names
 from lineside_gateway.fleet.lease import Leases
 from lineside_gateway.fleet.shards import Shards
+from lineside_gateway.fleet.signed import seal, unseal
 from lineside_gateway.guard.decision import Decision
 from lineside_gateway.guard.journal import FencedError, Journal, Remembered, decision_of, plain
 from lineside_gateway.guard.refusal import Refusal
@@ -63,8 +64,9 @@ class Entry:
 class SharedRecord:
     """The record of one line's effects, as one member writes and reads it."""
 
-    def __init__(self, redis: Redis, line: str, leases: Leases, shards: Shards) -> None:
+    def __init__(self, redis: Redis, line: str, leases: Leases, shards: Shards, hmac_key: bytes = b"") -> None:
         self._redis = redis
+        self._key = hmac_key
         self._line = line
         self._leases = leases
         self._shards = shards
@@ -78,10 +80,8 @@ class SharedRecord:
             FencedError: Another member leads, or has begun it, or the broker does not answer: leave it alone.
         """
         shard = self._shards.of(decision.equipment_id)
-        row = json.dumps(
-            {"member": self._leases.member, "decision": plain(decision), "answered_at": answered_at},
-            separators=(",", ":"),
-        )
+        entry = {"member": self._leases.member, "decision": plain(decision), "answered_at": answered_at}
+        row = seal(self._key, f"{shard} {decision.key}", json.dumps(entry, separators=(",", ":")))
         kept_ms = round(1e3 * max(LEAST_KEPT_S, _open_s(decision)))
         try:
             async with asyncio.timeout(BEGIN_WITHIN_S):
@@ -91,7 +91,7 @@ class SharedRecord:
         if said == b"fenced":
             raise FencedError(f"'{what.decode() or 'nobody'}' leads shard '{shard}' by now", Refusal.LEASE)
         if said == b"begun":
-            raise FencedError(f"'{json.loads(what)['member']}' has begun {decision.key}", Refusal.DUPLICATE)
+            raise FencedError(f"{decision.key} was begun before, here or by another gateway", Refusal.DUPLICATE)
 
     def mark(self, shard: str, key: str, state: str) -> None:
         """Note how far it is, soon. Lost, this costs the successor a second look at the plant, never a second write."""
@@ -123,8 +123,9 @@ class SharedRecord:
         name = names.effects(self._line, shard)
         found = cast("dict[bytes, bytes]", await cast("Awaitable[Any]", self._redis.hgetall(name)))
         marks = {field[2:]: state.decode() for field, state in found.items() if field.startswith(b"m:")}
-        rows = {field[2:]: json.loads(row) for field, row in found.items() if field.startswith(b"d:")}
-        entries = [self._entry(row, marks.get(key, "")) for key, row in rows.items()]
+        sealed = {field[2:]: row for field, row in found.items() if field.startswith(b"d:")}
+        rows = {key: unseal(self._key, f"{shard} {key.decode()}", row) for key, row in sealed.items()}
+        entries = [self._entry(json.loads(row), marks.get(key, "")) for key, row in rows.items() if row is not None]
         return sorted(entries, key=lambda e: e.remembered.decision.decided or _LONG_AGO)
 
     def _entry(self, row: dict[str, Any], state: str) -> Entry:
