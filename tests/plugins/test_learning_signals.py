@@ -6,6 +6,7 @@ import numpy as np
 
 from lineside_plugins.learning import spectra
 from lineside_plugins.learning.monitoring import NormalModel
+from lineside_plugins.learning.persistence import Persistence, tempered
 from lineside_plugins.learning.regimes import Regimes
 
 BEARING = spectra.Bearing(inner=5.4, outer=3.6, ball=4.7, cage=0.4)
@@ -61,3 +62,25 @@ def test_an_outer_race_fault_stands_at_its_order() -> None:
     assert np.argmax(means) == 1
     np.testing.assert_allclose(found[0][:4], found[1][:4], atol=0.5)
     assert np.isfinite(swing)
+
+
+def test_weak_evidence_adds_up_to_a_state_that_lasts() -> None:
+    """A fault that single rows tell from normal little better than chance is found soon after it begins, not before."""
+    rng = np.random.default_rng(4)
+    state = np.where(np.arange(400) < 200, 0, 2)
+    probability = rng.dirichlet(np.ones(3), 400)
+    probability[np.arange(400), state] += 0.3
+    probability /= probability.sum(axis=1, keepdims=True)
+    alone = (probability.argmax(axis=1) == state).mean()
+    found = Persistence(onset=1e-3, change=1e-2).filtered(tempered(probability, 0.5))
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    assert alone < 0.75
+    assert (found.argmax(axis=1) == state).mean() > 0.9
+    assert (found.argmax(axis=1) == state)[:200].mean() > 0.95
+
+
+def test_a_filtered_row_knows_nothing_of_later_rows() -> None:
+    """Cutting a recording short changes none of the rows before the cut."""
+    evidence = np.random.default_rng(5).random((50, 4)) + 0.1
+    lasts = Persistence(onset=0.01, change=0.05)
+    np.testing.assert_array_equal(lasts.filtered(evidence)[:20], lasts.filtered(evidence[:20]))
