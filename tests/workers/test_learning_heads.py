@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lineside_plugins.learning.blend import Blend
-from lineside_plugins.learning.encoder import embed
+from lineside_plugins.learning.encoder import embed, pretext_loss
 from lineside_plugins.learning.network import Schedule
 from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.learning.onnx_model import OnnxModel
@@ -162,7 +162,8 @@ def test_pretraining_finds_wear_without_labels() -> None:
         np.zeros((len(rows), 1), dtype=np.float32),
     )
     lines: list[str] = []
-    encoder = pretrain(data, PretrainRecipe((16,), 4, epochs=40, pairs=128, lag=60.0), 0, lines.append)
+    recipe = PretrainRecipe((16,), 4, epochs=40, pairs=128, lag=60.0)
+    encoder = pretrain(data, recipe, 0, lines.append).encoder
     embedded = embed(encoder, torch.from_numpy(data.rows)).numpy()
     hidden = np.tile(np.linspace(0, 1, 60) ** 2, 40)
     fitted = np.column_stack([embedded, np.ones(len(embedded))])
@@ -170,3 +171,15 @@ def test_pretraining_finds_wear_without_labels() -> None:
     assert np.corrcoef(explained, hidden)[0, 1] > 0.9
     assert lines
     assert "loss" in lines[0]
+
+
+def test_what_a_recording_did_not_reach_is_not_asked_for() -> None:
+    """NaN in what comes changes neither the loss nor its gradient, and forecasts learn from what is known."""
+    age, time = torch.zeros(4, 1), torch.zeros(4)
+    ahead = torch.ones(4, 2, requires_grad=True)
+    coming = torch.tensor([[1.0, torch.nan], [3.0, torch.nan], [1.0, 1.0], [1.0, torch.nan]])
+    loss = pretext_loss(age, ahead, time, coming)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.5 * 4.0 / 5)
+    assert ahead.grad is not None
+    np.testing.assert_allclose(ahead.grad.numpy(), [[0, 0], [-0.4, 0], [0, 0], [0, 0]], atol=1e-7)

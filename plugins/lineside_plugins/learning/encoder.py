@@ -1,7 +1,7 @@
 """An encoder of window statistics that learns without labels, and the heads it learns by.
 
 What it is asked: how many rows lie between two moments of one recording, and where each channel will be some rows
-later. Both need what wear looks like and neither needs to know when a machine failed.
+later, at one horizon or at several. Both need what wear looks like and neither needs to know when a machine failed.
 Source: Mobahi et al., Deep Learning from Temporal Coherence in Video (2009); Hyvärinen and Morioka, Time-contrastive
 Learning (2016), for learning from the order of time.
 """
@@ -59,13 +59,25 @@ class Headed(nn.Module):
         return out
 
 
-def pretext_loss(age: Tensor, ahead: Tensor, time: Tensor, coming: Tensor) -> Tensor:
-    """Squared error of the lag between rows 2i and 2i+1, which belong to one recording, plus that of what comes.
+def pretext_loss(age: Tensor, ahead: Tensor, time: Tensor, coming: Tensor, lag_weight: float = 1.0) -> Tensor:
+    """Squared error of the lag between rows 2i and 2i+1, which belong to one recording, plus half that of what comes.
 
-    ``age`` (R, 1), ``time`` (R,) in units of the longest lag, ``ahead`` and ``coming`` (R, C).
+    ``age`` (R, 1), ``time`` (R,) in units of the longest lag, ``ahead`` and ``coming`` (R, C); what of ``coming`` is
+    NaN, because the recording ended before, is not asked for.
     """
     lag = (age[1::2, 0] - age[0::2, 0]) - (time[1::2] - time[0::2])
-    return (lag**2).mean() + 0.5 * ((ahead - coming) ** 2).mean()
+    known = torch.isfinite(coming)
+    missed = torch.where(known, ahead - torch.nan_to_num(coming), 0.0)
+    return lag_weight * (lag**2).mean() + 0.5 * (missed**2).sum() / known.sum().clamp(min=1)
+
+
+def foresee(pretext: Pretext, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Embedding (R, E) and what comes (R, C) without gradients, in inference mode."""
+    pretext.eval()
+    with torch.inference_mode():
+        embedded = pretext.encoder(rows)
+        ahead = pretext.ahead(embedded)
+    return embedded.clone(), ahead.clone()
 
 
 def embed(encoder: Encoder, rows: Tensor) -> Tensor:

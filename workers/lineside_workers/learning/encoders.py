@@ -21,13 +21,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class PretrainRecipe:
-    """Size of the encoder and length of its pretraining; ``lag`` is the longest lag asked for, in rows."""
+    """Size of the encoder and length of its pretraining; ``lag`` is the longest lag asked for, in rows.
+
+    ``lag_weight`` 0 leaves the lag out: the encoder then learns from what comes alone.
+    """
 
     hidden: tuple[int, ...] = (96, 48)
     embedding: int = 24
     epochs: int = 12
     pairs: int = 256
     lag: float = 150.0
+    lag_weight: float = 1.0
     learning_rate: float = 3e-3
     noise: float = 0.1
 
@@ -36,7 +40,8 @@ class PretrainRecipe:
 class Unlabelled:
     """Scaled ``rows`` float32 (R, F) of many recordings, which (R,) each belongs to, its ``time`` (R,) in rows.
 
-    ``coming`` float32 (R, C) is how each channel will have changed some rows later.
+    ``coming`` float32 (R, C) is how each channel will have changed some rows later, at one horizon or more; NaN where
+    the recording ends before.
     """
 
     rows: Rows
@@ -45,8 +50,8 @@ class Unlabelled:
     coming: Rows
 
 
-def pretrain(data: Unlabelled, recipe: PretrainRecipe, seed: int, say: Say) -> Encoder:
-    """Train an encoder on pairs of moments of one recording; deterministic given ``seed`` and the threads."""
+def pretrain(data: Unlabelled, recipe: PretrainRecipe, seed: int, say: Say) -> Pretext:
+    """Train an encoder and its heads on pairs of moments of one recording; deterministic given ``seed`` and threads."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = Pretext(Encoder(data.rows.shape[1], recipe.hidden, recipe.embedding), data.coming.shape[1])
@@ -64,7 +69,7 @@ def pretrain(data: Unlabelled, recipe: PretrainRecipe, seed: int, say: Say) -> E
         at = torch.from_numpy(pair.reshape(-1))
         given = rows[at] + recipe.noise * torch.randn(len(at), rows.shape[1])
         age, ahead = model(given)
-        loss = pretext_loss(age, ahead, time[at], coming[at])
+        loss = pretext_loss(age, ahead, time[at], coming[at], recipe.lag_weight)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
         optimiser.step()
@@ -73,7 +78,7 @@ def pretrain(data: Unlabelled, recipe: PretrainRecipe, seed: int, say: Say) -> E
         if step % max(1, steps // 4) == 0:
             say(f"pretraining: step {step} of {steps}, loss {total / max(1, steps // 4):.3f}")
             total = 0.0
-    return model.encoder.eval()
+    return model.eval()
 
 
 def fine_tune(encoder: Encoder, data: list[Tensor], held_out: list[Tensor], schedule: Schedule, seed: int) -> Headed:
