@@ -12,7 +12,8 @@ from pathlib import Path
 from benchmarks.models.kept import Finished, Kept
 from benchmarks.models.row import print_table
 from benchmarks.models.setting import Setting
-from lineside_workers.errors import DatasetError
+from lineside_workers import device
+from lineside_workers.errors import DatasetError, DeviceError
 from lineside_workers.learning.datasets import folder
 
 # Each is a module beside this one with ``run(setting)``, imported when asked for: torch alone takes seconds to import.
@@ -33,7 +34,13 @@ def main() -> int:
     def say(line: str) -> None:
         print(f"[{time.monotonic() - started:6.0f} s] {line}", file=sys.stderr, flush=True)
 
-    setting = Setting(data, options.cache, 1 if options.quick else options.seeds, options.quick, options.validate, say)
+    seeds = 1 if options.quick else options.seeds
+    try:
+        place = device.choose(options.device)
+    except DeviceError as error:
+        print(error, file=sys.stderr)
+        return 2
+    setting = Setting(data, options.cache, seeds, options.quick, options.validate, say, place)
     kind = "validate" if options.validate else "test"
     kept = Kept(options.cache, f"{kind}-{'quick' if options.quick else setting.seeds}")
     done: dict[str, Finished] = {}
@@ -52,8 +59,8 @@ def main() -> int:
 
 def _finished(name: str, setting: Setting, kept: Kept, *, fresh: bool) -> Finished:
     """The rows of one data set, from disk where they are there."""
-    found = None if fresh else kept.read(name)
-    if found is not None:
+    found = kept.read(name)
+    if found is not None and not fresh:
         setting.say(f"{name}: as measured before, in {found.seconds:.0f} s (--fresh measures again)")
         return found
     before = time.monotonic()
@@ -85,6 +92,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=_positive, default=5, help="runs per figure (default 5)")
     parser.add_argument("--quick", action="store_true", help="one seed and smaller models; figures are rougher")
     parser.add_argument("--validate", action="store_true", help="score validation units; open no test set")
+    parser.add_argument("--device", default="auto", help="where networks train: auto, cpu or cuda:N")
     parser.add_argument("--fresh", action="store_true", help="measure again what is kept from an earlier run")
     parser.add_argument("--cache", type=Path, default=Path("var/bench-models"), help="folder for tables, models, rows")
     parser.add_argument(

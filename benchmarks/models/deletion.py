@@ -11,13 +11,13 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.models import cmapss, engines
+from benchmarks.models import engines, life
 from benchmarks.models.row import Row, Statistic, over_seeds
 from benchmarks.models.setting import Setting
 from lineside_workers.learning import explanation
 from lineside_workers.learning.datasets.cmapss import CAP
 
-HELD_OUT = ("FD003", "FD004")
+SCORED = ("FD003", "FD004")
 NAMED = 3
 GOAL = 3.0
 WORN = 100.0  # cycles left at most
@@ -25,12 +25,13 @@ WORN = 100.0  # cycles left at most
 
 def run(setting: Setting) -> list[Row]:
     """Ratio of the two moves over engines, and the cost of explaining one forecast."""
-    fleet, _ = engines.load(setting)
-    split = engines.split(fleet, 0, held_out=HELD_OUT)
-    model = cmapss.fitted(setting, fleet, split, 0)
+    fleet, tested = engines.load(setting)
+    split = life.parted(setting, fleet, tested, 0)
+    held_out = split.held_out[np.isin(fleet.subset[split.held_out], SCORED)]
+    model = life.fitted(setting, fleet, split, 0).model
     fit = fleet.of(split.fit)
     reference = np.median(fleet.rows[fit[fleet.life[fit] > CAP]], axis=0)
-    point = engines.moments(fleet, split.held_out, 0)
+    point = engines.moments(fleet, held_out, 0)
     point = point[fleet.life[point] <= WORN]
     tags = explanation.tags_of(engines.names())
     found = [

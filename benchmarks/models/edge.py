@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.models import cmapss, engines
+from benchmarks.models import engines, life
 from benchmarks.models.row import Row, over_seeds
 from benchmarks.models.setting import Setting
 from lineside_plugins.learning import metrics
@@ -22,11 +22,11 @@ from lineside_plugins.learning.onnx_model import OnnxModel
 from lineside_workers.learning.export import write_onnx
 from lineside_workers.learning.heads import BlendRecipe, distil
 
-HELD_OUT = ("FD003", "FD004")
+SCORED = ("FD003", "FD004")
 SMALLER, LOSS = 0.75, 0.02
 STUDENT = BlendRecipe(
-    cmapss.RECIPE.bounds,
-    hidden=(128, 64),
+    life.RECIPE.bounds,
+    hidden=(192, 64),
     dropout=0.0,
     schedule=Schedule(epochs=24, batch=512, learning_rate=3e-3, weight_decay=1e-3, patience=24, noise=0.05),
 )
@@ -34,13 +34,15 @@ STUDENT = BlendRecipe(
 
 def run(setting: Setting) -> list[Row]:
     """Size, loss and speed of the int8 student beside the blend."""
-    fleet, _ = engines.load(setting)
-    split = engines.split(fleet, 0, held_out=HELD_OUT)
-    fit = fleet.table(fleet.of(split.fit, every=6 if setting.quick else 1, first=10))
-    validation = fleet.table(fleet.of(split.calibration, every=4))
-    teacher = cmapss.fitted(setting, fleet, split, 0)
-    student = distil(teacher, fit, validation, STUDENT, 0)
-    point = engines.moments(fleet, split.held_out, 0)
+    fleet, tested = engines.load(setting)
+    split = life.parted(setting, fleet, tested, 0)
+    held_out = split.held_out[np.isin(fleet.subset[split.held_out], SCORED)]
+    watched = split.fold[split.fit] == 0
+    fit = fleet.table(fleet.of(split.fit[~watched], every=6 if setting.quick else 2, first=10))
+    validation = fleet.table(fleet.of(split.fit[watched], every=4))
+    teacher = life.fitted(setting, fleet, split, 0).model
+    student = distil(teacher, fit, validation, STUDENT, 0, setting.device)
+    point = engines.moments(fleet, held_out, 0)
     rows, target, unit = fleet.rows[point], fleet.capped[point], fleet.names[fleet.engine[point]]
     before = teacher(rows)
     full = sum(tensor.nbytes for tensor in teacher.to_tensors().values())

@@ -23,7 +23,8 @@ from lineside_workers.learning.heads import Table
 CARRYING = ("s2", "s3", "s4", "s7", "s8", "s9", "s11", "s12", "s13", "s14", "s15", "s17", "s20", "s21")
 SCALES = windows.Scales(means=(5, 10, 20, 40), slopes=(10, 20, 40, 80), spans=(10, 30, 60), baseline=15)
 FIRST = 30  # cycles flown before a first forecast is scored; the shortest official test history has 19
-FOLDS = 5
+FOLDS = 5  # of engines held out, one per seed
+MEMBERS = 4  # of the model, each trained without a fold of the other engines
 MOMENTS = 12  # per held-out engine, where it is cut at random moments of its life
 
 
@@ -63,11 +64,11 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Engine indices of one seed; disjoint."""
+    """Engine indices of one seed; disjoint. ``fold`` (E,) parts the engines to fit; -1 where an engine is held out."""
 
     fit: NDArray[np.intp]
-    calibration: NDArray[np.intp]
     held_out: NDArray[np.intp]
+    fold: NDArray[np.int64]
 
 
 def load(setting: Setting) -> tuple[Fleet, Fleet]:
@@ -82,18 +83,14 @@ def names() -> tuple[str, ...]:
 
 
 def split(fleet: Fleet, seed: int, *, held_out: tuple[str, ...]) -> Split:
-    """A fifth of the engines of each subset in ``held_out``, 12 % of every subset for calibration, the rest to fit."""
-    parts: dict[str, list[NDArray[np.intp]]] = {"fit": [], "calibration": [], "held_out": []}
+    """A fifth of the engines of each subset in ``held_out``, the rest to fit, parted evenly into ``MEMBERS`` folds."""
+    fold = np.full(len(fleet.names), -1)
     for i, subset in enumerate(cmapss.SUBSETS):
         engines = np.random.default_rng(i).permutation(np.flatnonzero(fleet.subset == subset))
-        fold = np.arange(len(engines)) % FOLDS == seed % FOLDS
-        kept = engines[~fold] if subset in held_out else engines
-        kept = np.random.default_rng(100 + seed).permutation(kept)
-        count = round(0.12 * len(engines))
-        parts["held_out"].append(engines[fold] if subset in held_out else engines[:0])
-        parts["calibration"].append(kept[:count])
-        parts["fit"].append(kept[count:])
-    return Split(**{name: np.concatenate(found) for name, found in parts.items()})
+        aside = np.arange(len(engines)) % FOLDS == seed % FOLDS
+        kept = engines[~aside] if subset in held_out else engines
+        fold[np.random.default_rng(100 + seed).permutation(kept)] = np.arange(len(kept)) % MEMBERS
+    return Split(np.flatnonzero(fold >= 0), np.flatnonzero(fold < 0), fold)
 
 
 def moments(fleet: Fleet, engines: NDArray[np.intp], seed: int) -> NDArray[np.intp]:

@@ -68,7 +68,7 @@ def run(setting: Setting) -> list[Row]:
     own = ~np.isin(fleet.engine, aside)
     normaliser = Normaliser.fit(fleet.rows[own])
     unlabelled, spread = _unlabelled(fleet, normaliser, own)
-    pretext = pretrain(unlabelled, _RECIPE, 0, setting.say)
+    pretext = pretrain(unlabelled, _RECIPE, 0, setting.say, setting.device)
     wear = NormalModel.fit(_levels(fleet)[own & (fleet.subset[fleet.engine] == "FD001")], DIRECTIONS)
     known = _known(fleet, normaliser, pretext, wear, spread)
     scored = known if setting.validate else _known(tested, normaliser, pretext, wear, spread)

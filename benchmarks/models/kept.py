@@ -7,6 +7,7 @@ it imports, comments and docstrings apart.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import json
@@ -52,11 +53,15 @@ class Kept:
         scratch.replace(path)
 
     def _path(self, dataset: str) -> Path:
-        return self.folder / f"rows-{dataset}-{self.marks}-{digest([f'benchmarks.models.{dataset}'])}.json"
+        return self.folder / f"rows-{dataset}-{self.marks}-{digest((f'benchmarks.models.{dataset}',))}.json"
 
 
-def digest(modules: Iterable[str], *, imported: bool = True) -> str:
-    """Twelve hex digits of the code of ``modules``, and of what they import of ours unless ``imported`` is False."""
+@functools.cache
+def digest(modules: tuple[str, ...], *, imported: bool = True) -> str:
+    """Twelve hex digits of the code of ``modules``, and of what they import of ours unless ``imported`` is False.
+
+    Read once per process: what is edited during a run does not pass for the code that ran.
+    """
     names = closure(modules) if imported else sorted(modules)
     return hashlib.sha256("\n".join(_code(name) for name in names).encode()).hexdigest()[:12]
 

@@ -20,6 +20,7 @@ class Setting:
     """``seeds`` runs per figure, fewer trees and rows if ``quick``; ``cache`` holds feature tables and fitted models.
 
     ``validate`` scores validation units in place of test sets: the way to choose settings without opening a test.
+    Networks train on ``device``.
     """
 
     data: Path
@@ -28,12 +29,13 @@ class Setting:
     quick: bool
     validate: bool
     say: Say
+    device: str = "cpu"
 
     def cached(
         self, name: str, code: Sequence[ModuleType], build: Callable[[], dict[str, NDArray[Any]]]
     ) -> dict[str, NDArray[Any]]:
         """Arrays of ``build``, kept on disk until a module of ``code``, which make them, changes."""
-        path = self.cache / f"{name}-{kept.digest([module.__name__ for module in code], imported=False)}.npz"
+        path = self.cache / f"{name}-{kept.digest(tuple(module.__name__ for module in code), imported=False)}.npz"
         if path.is_file():
             with np.load(path) as stored:
                 return dict(stored)

@@ -80,3 +80,17 @@ def test_the_first_trees_are_the_model_of_that_iteration() -> None:
     shorter = HistGradientBoostingRegressor(max_iter=10, random_state=0).fit(x, score)
     flat = TreeEnsemble.from_gradient_boosting(longer).first(10)
     np.testing.assert_allclose(flat.margin(x), shorter.predict(x), atol=1e-9)
+
+
+def test_one_ensemble_of_several_scores_their_mean() -> None:
+    """Members of different depth and length, joined, score the mean of what each scores, and share it out alike."""
+    x, score = rows(6)
+    members = [
+        TreeEnsemble.from_gradient_boosting(
+            HistGradientBoostingRegressor(max_iter=n, max_leaf_nodes=leaves, random_state=n).fit(x, score + n)
+        )
+        for n, leaves in ((5, 4), (9, 12))
+    ]
+    joined = TreeEnsemble.mean_of(members)
+    np.testing.assert_allclose(joined.margin(x), np.mean([m.margin(x) for m in members], axis=0), atol=1e-9)
+    np.testing.assert_allclose(joined.explain(x)[1], np.mean([m.explain(x)[1] for m in members], axis=0), atol=1e-9)

@@ -48,11 +48,18 @@ class Blend:
         out: Floats = self.low + share.astype(np.float64) * (self.high - self.low)
         return out
 
+    @classmethod
+    def mean_of(cls, members: Sequence[Blend]) -> Blend:
+        """One blend of all members' trees and networks; the members share a normaliser and bounds."""
+        trees = TreeEnsemble.mean_of([m.trees for m in members])
+        networks = tuple(network for m in members for network in m.networks)
+        return cls(trees, networks, members[0].normaliser, members[0].low, members[0].high)
+
     def to_tensors(self) -> Tensors:
-        """Plain arrays for a safetensors file."""
+        """Plain arrays for a safetensors file; networks in half precision moves outputs by 1e-3 of their range."""
         tensors = {**self.trees.to_tensors("trees."), **self.normaliser.to_tensors()}
         for i, network in enumerate(self.networks):
-            tensors |= to_tensors(network, f"network{i}.")
+            tensors |= {name: weight.astype(np.float16) for name, weight in to_tensors(network, f"network{i}.").items()}
         return tensors | {"bounds": np.asarray([self.low, self.high])}
 
     @classmethod

@@ -68,20 +68,25 @@ def train(
     """Fit ``model`` in place and leave it at its best held-out epoch; return that epoch's loss.
 
     ``data`` and ``held_out`` are tensors with rows first: the input, then whatever ``loss(output, rest)`` needs.
-    AdamW under a cosine schedule. Deterministic given ``seed`` and the number of threads.
+    AdamW under a cosine schedule, on the device where model and tensors are; in bfloat16 where that is a GPU.
+    Deterministic given ``seed``, device and the number of threads.
     """
     plan = schedule or Schedule()
+    device = data[0].device
+    rounded = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     cooling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan.epochs)
     best, best_state, since = float("inf"), copy.deepcopy(model.state_dict()), 0
     for _ in range(plan.epochs):
         model.train()
-        for rows in torch.split(torch.randperm(len(data[0]), generator=generator), plan.batch):
+        for rows in torch.split(torch.randperm(len(data[0]), generator=generator).to(device), plan.batch):
             given = data[0][rows]
             if plan.noise:
-                given = given + plan.noise * torch.randn(given.shape, generator=generator)
-            value = loss(model(given), [t[rows] for t in data[1:]])
+                given = given + plan.noise * torch.randn(given.shape, generator=generator).to(device)
+            with rounded:
+                said = model(given)
+            value = loss(said.float(), [t[rows] for t in data[1:]])
             optimiser.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)

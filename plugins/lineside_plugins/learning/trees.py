@@ -5,7 +5,7 @@ scikit-learn's ``predict`` costs about a millisecond per call whatever the batch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -73,6 +73,23 @@ class TreeEnsemble:
             roots=starts[:-1].astype(np.int64),
             base=np.asarray(model._baseline_prediction, dtype=np.float64).reshape(1),  # noqa: SLF001  as above
             depth=int(flat["depth"].max()),
+        )
+
+    @classmethod
+    def mean_of(cls, members: Sequence[TreeEnsemble]) -> TreeEnsemble:
+        """One ensemble that scores the mean of its members' scores."""
+        starts = np.cumsum([0, *(len(m.feature) for m in members)])
+        placed = list(zip(members, starts[:-1], strict=True))
+        return cls(
+            feature=np.concatenate([m.feature for m in members]),
+            threshold=np.concatenate([m.threshold for m in members]),
+            left=np.concatenate([m.left + at for m, at in placed]),
+            right=np.concatenate([m.right + at for m, at in placed]),
+            missing_left=np.concatenate([m.missing_left for m in members]),
+            value=np.concatenate([m.value for m in members]) / len(members),
+            roots=np.concatenate([m.roots + at for m, at in placed]),
+            base=np.mean([m.base for m in members], axis=0),
+            depth=max(m.depth for m in members),
         )
 
     @classmethod

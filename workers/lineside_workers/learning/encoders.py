@@ -50,26 +50,31 @@ class Unlabelled:
     coming: Rows
 
 
-def pretrain(data: Unlabelled, recipe: PretrainRecipe, seed: int, say: Say) -> Pretext:
-    """Train an encoder and its heads on pairs of moments of one recording; deterministic given ``seed`` and threads."""
+def pretrain(data: Unlabelled, recipe: PretrainRecipe, seed: int, say: Say, device: str = "cpu") -> Pretext:
+    """Train an encoder and its heads on pairs of moments of one recording; deterministic given ``seed`` and threads.
+
+    On a GPU in bfloat16; what is returned lies on the CPU.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = Pretext(Encoder(data.rows.shape[1], recipe.hidden, recipe.embedding), data.coming.shape[1])
+    model = Pretext(Encoder(data.rows.shape[1], recipe.hidden, recipe.embedding), data.coming.shape[1]).to(device)
     starts = np.flatnonzero(np.diff(data.recording, prepend=-1) != 0)
     lengths = np.diff(np.append(starts, len(data.recording)))
     steps = recipe.epochs * max(1, len(data.rows) // (2 * recipe.pairs))
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-2)
     pace = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, steps)
-    rows, coming = torch.from_numpy(data.rows), torch.from_numpy(data.coming)
-    time = torch.from_numpy((data.time / recipe.lag).astype(np.float32))
+    rows, coming = torch.from_numpy(data.rows).to(device), torch.from_numpy(data.coming).to(device)
+    time = torch.from_numpy((data.time / recipe.lag).astype(np.float32)).to(device)
+    rounded = torch.autocast(rows.device.type, torch.bfloat16, enabled=rows.device.type == "cuda")
     share, total = lengths / lengths.sum(), 0.0
     for step in range(1, steps + 1):
         chosen = rng.choice(len(starts), recipe.pairs, p=share)
         pair = starts[chosen, None] + (rng.random((recipe.pairs, 2)) * lengths[chosen, None]).astype(np.int64)
-        at = torch.from_numpy(pair.reshape(-1))
-        given = rows[at] + recipe.noise * torch.randn(len(at), rows.shape[1])
-        age, ahead = model(given)
-        loss = pretext_loss(age, ahead, time[at], coming[at], recipe.lag_weight)
+        at = torch.from_numpy(pair.reshape(-1)).to(device)
+        given = rows[at] + recipe.noise * torch.randn(len(at), rows.shape[1]).to(device)
+        with rounded:
+            age, ahead = model(given)
+        loss = pretext_loss(age.float(), ahead.float(), time[at], coming[at], recipe.lag_weight)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
         optimiser.step()
@@ -78,7 +83,7 @@ def pretrain(data: Unlabelled, recipe: PretrainRecipe, seed: int, say: Say) -> P
         if step % max(1, steps // 4) == 0:
             say(f"pretraining: step {step} of {steps}, loss {total / max(1, steps // 4):.3f}")
             total = 0.0
-    return model.eval()
+    return model.cpu().eval()
 
 
 def fine_tune(encoder: Encoder, data: list[Tensor], held_out: list[Tensor], schedule: Schedule, seed: int) -> Headed:

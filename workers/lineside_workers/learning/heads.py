@@ -23,6 +23,7 @@ Rows: TypeAlias = NDArray[np.float32]
 Floats: TypeAlias = NDArray[np.float64]
 
 
+_WATCHED = 2000  # training rows whose loss a fold's networks are watched by: no held-out row may choose an epoch
 _SCHEDULE = Schedule(epochs=6, batch=512, learning_rate=3e-3, weight_decay=1e-2, patience=6, noise=0.1)
 
 
@@ -45,6 +46,7 @@ class BlendRecipe:
     bounds: tuple[float, float]
     iterations: int = 250
     leaves: int = 16
+    rate: float = 0.06
     tree_rows: int = 40_000
     networks: int = 2
     hidden: tuple[int, ...] = (96, 48)
@@ -52,33 +54,61 @@ class BlendRecipe:
     schedule: Schedule = _SCHEDULE
 
 
-def fit_blend(fit: Table, validation: Table, recipe: BlendRecipe, seed: int) -> Blend:
-    """Boost trees and train networks on the same table."""
+def fit_folds(
+    table: Table, fold: NDArray[np.int64], recipe: BlendRecipe, seed: int, device: str = "cpu"
+) -> list[Blend]:
+    """A blend per fold, each trained without that fold's rows; ``fold`` (R,) counts from 0, units stay whole in one.
+
+    Their mean (``Blend.mean_of``) is the model; what the member that never saw a unit says of it is an honest residual,
+    so that every unit both trains and calibrates. Source: Barber et al., Predictive inference with the jackknife+
+    (2021), CV+.
+    """
+    normaliser = Normaliser.fit(table.rows)
+    members = []
+    for k in range(int(fold.max()) + 1):
+        kept = table.part(fold != k)
+        some = kept.part(np.random.default_rng(seed).permutation(len(kept.rows))[:_WATCHED])
+        members.append(fit_blend(kept, some, recipe, 100 * seed + k, normaliser, device))
+    return members
+
+
+def fit_blend(
+    fit: Table,
+    validation: Table,
+    recipe: BlendRecipe,
+    seed: int,
+    normaliser: Normaliser | None = None,
+    device: str = "cpu",
+) -> Blend:
+    """Boost trees and train networks on the same table, scaled by ``normaliser`` where one is shared.
+
+    Networks train on ``device`` (``cpu``, ``cuda``) and come back to the CPU.
+    """
     trees = fit_trees(fit, recipe, seed)
-    normaliser = Normaliser.fit(fit.rows)
+    normaliser = normaliser or Normaliser.fit(fit.rows)
     low, high = recipe.bounds
-    data, held_out = (_tensors(table, normaliser, low, high) for table in (fit, validation))
+    data, held_out = (_tensors(table, normaliser, low, high, device) for table in (fit, validation))
     networks = []
     for i in range(recipe.networks):
         torch.manual_seed(1000 * seed + i)
-        network = Mlp(2 * fit.rows.shape[1], recipe.hidden, 1, recipe.dropout)
+        network = Mlp(2 * fit.rows.shape[1], recipe.hidden, 1, recipe.dropout).to(device)
         train(network, data, held_out, _squared, seed=seed, schedule=recipe.schedule)
-        networks.append(network)
+        networks.append(network.cpu())
     return Blend(trees, tuple(networks), normaliser, low, high)
 
 
-def distil(teacher: Blend, fit: Table, validation: Table, recipe: BlendRecipe, seed: int) -> Mlp:
+def distil(teacher: Blend, fit: Table, validation: Table, recipe: BlendRecipe, seed: int, device: str = "cpu") -> Mlp:
     """Train one network to say what ``teacher`` says on the same rows, labels not needed.
 
     Source: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network (2015).
     """
     low, high = recipe.bounds
     said = [Table(table.rows, teacher(table.rows)) for table in (fit, validation)]
-    data, held_out = (_tensors(table, teacher.normaliser, low, high) for table in said)
+    data, held_out = (_tensors(table, teacher.normaliser, low, high, device) for table in said)
     torch.manual_seed(seed)
-    student = Mlp(2 * fit.rows.shape[1], recipe.hidden, 1, recipe.dropout)
+    student = Mlp(2 * fit.rows.shape[1], recipe.hidden, 1, recipe.dropout).to(device)
     train(student, data, held_out, _squared, seed=seed, schedule=recipe.schedule)
-    return student
+    return student.cpu()
 
 
 def fit_trees(fit: Table, recipe: BlendRecipe, seed: int, quantile: float | None = None) -> TreeEnsemble:
@@ -88,7 +118,7 @@ def fit_trees(fit: Table, recipe: BlendRecipe, seed: int, quantile: float | None
         loss="squared_error" if quantile is None else "quantile",
         quantile=quantile,
         max_iter=recipe.iterations,
-        learning_rate=0.06,
+        learning_rate=recipe.rate,
         max_leaf_nodes=recipe.leaves,
         min_samples_leaf=40,
         max_features=0.3,
@@ -103,6 +133,6 @@ def _squared(out: torch.Tensor, rest: Sequence[torch.Tensor]) -> torch.Tensor:
     return ((out - rest[0]) ** 2).mean()
 
 
-def _tensors(table: Table, normaliser: Normaliser, low: float, high: float) -> list[torch.Tensor]:
+def _tensors(table: Table, normaliser: Normaliser, low: float, high: float, device: str) -> list[torch.Tensor]:
     share = ((table.target - low) / (high - low)).astype(np.float32)
-    return [torch.from_numpy(normaliser(table.rows)), torch.from_numpy(share)[:, None]]
+    return [torch.from_numpy(normaliser(table.rows)).to(device), torch.from_numpy(share)[:, None].to(device)]
