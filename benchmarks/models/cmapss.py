@@ -96,7 +96,7 @@ def _bands(fleet: Fleet, found: life.Fitted, subset: str) -> tuple[LevelBand, fl
     target, unit = fleet.capped[rows], fleet.engine[rows]
     everyone = np.full(len(rows), "all")
     constant = calibration.margins(Bounds(said, said), target, everyone, unit, COVERAGE)["all"]
-    return LevelBand.fit(said, target, unit, COVERAGE, LEVELS), constant
+    return LevelBand.fit(said, target, unit, COVERAGE, LEVELS, life.RECIPE.bounds), constant
 
 
 def _trees_alone(fleet: Fleet, split: Split, subset: str, rows: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -134,7 +134,7 @@ def _rows(subset: str, scored: list[Scored]) -> list[Row]:
         Row(
             f"cmapss.{subset.lower()}", "rmse", *rmse, seeds, GOALS[subset], False, trees, ANCHORS[subset], SOURCE
         ),
-        Row(f"cmapss.{subset.lower()}", "coverage", *covered, seeds, note="goal 0.88 to 0.92"),
+        Row(f"cmapss.{subset.lower()}", "coverage", *covered, seeds, within=(0.88, 0.92)),
         Row(
             f"cmapss.{subset.lower()}", "narrower", narrower, narrower, narrower, seeds, goal=0.20,
             note="than the forecast plus or minus one margin",

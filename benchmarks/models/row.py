@@ -21,8 +21,9 @@ Statistic = Callable[[NDArray[np.intp]], float]
 class Row:
     """One figure: ``<dataset>.<metric>`` as measured, its interval, the tree baseline and a published figure.
 
-    ``goal`` is a bound: met at or above it where ``higher_is_better``, else at or below. ``anchor_source`` names the
-    publication, or says that there is none under this split.
+    ``goal`` is a bound: met at or above it where ``higher_is_better``, else at or below. ``within`` is a goal of two
+    sides, for a figure that may be neither lower nor higher. ``anchor_source`` names the publication, or says that
+    there is none under this split.
     """
 
     dataset: str
@@ -37,10 +38,13 @@ class Row:
     anchor: float | None = None
     anchor_source: str = ""
     note: str = ""
+    within: Sequence[float] | None = None
 
     @property
     def met(self) -> bool | None:
         """Whether the goal is met; None without a goal."""
+        if self.within is not None:
+            return self.within[0] <= self.value <= self.within[1]
         if self.goal is None or math.isnan(self.value):
             return None
         return self.value >= self.goal if self.higher_is_better else self.value <= self.goal
@@ -49,6 +53,7 @@ class Row:
         """The row as shown in the table."""
         verdict = {True: "met", False: "missed", None: ""}[self.met]
         sign = ">=" if self.higher_is_better else "<="
+        goal = "" if self.goal is None else f"{sign} {self.goal:g}"
         return {
             "metric": f"{self.dataset}.{self.metric}",
             "value": self.value,
@@ -56,7 +61,7 @@ class Row:
             "seeds": self.seeds,
             "trees": self.trees,
             "anchor": self.anchor,
-            "goal": "" if self.goal is None else f"{sign} {self.goal:g}",
+            "goal": f"{self.within[0]:g} to {self.within[1]:g}" if self.within else goal,
             "verdict": verdict,
             "note": self.note or self.anchor_source,
         }

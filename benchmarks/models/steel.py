@@ -45,7 +45,7 @@ class Forecasts:
 
 
 def run(setting: Setting) -> list[Row]:
-    """Mean absolute error of boosted and randomised trees' mean, beside boosting alone; coverage of the band."""
+    """Mean absolute error of randomised trees' median, beside boosting; coverage of the band."""
     data = forecasts(steel.read(setting.data))
     end = int(len(data.target) * (TEST_FROM if setting.validate else 1.0))
     fit, calibrate, test = _split(len(data.target), end, 0.65 if setting.validate else TEST_FROM)
@@ -53,12 +53,11 @@ def run(setting: Setting) -> list[Row]:
     for seed in range(setting.seeds):
         trees = 150 if setting.quick else 400
         both = np.concatenate([fit, calibrate])
-        first = _boosting(trees, seed).fit(data.rows[both], data.target[both]).predict(data.rows[test])
-        filled = np.nan_to_num(data.rows, nan=-1.0)
-        forest = ExtraTreesRegressor(trees // 4, min_samples_leaf=3, max_features=0.5, random_state=seed)
-        second = forest.fit(filled[both], data.target[both]).predict(filled[test])
-        errors.append(np.abs((first + second) / 2 - data.target[test]))
-        boosted.append(np.abs(first - data.target[test]).mean())
+        said = _forest_median(data, both, test, trees // 4, seed)
+        errors.append(np.abs(said - data.target[test]))
+        if seed == 0:
+            alone = _boosting(trees, seed).fit(data.rows[both], data.target[both]).predict(data.rows[test])
+            boosted.append(np.abs(alone - data.target[test]).mean())
         inside, width = _band(data, fit, calibrate, test, trees // 2, seed)
         covered.append(inside)
         widths.append(width)
@@ -129,6 +128,16 @@ def _boosting(trees: int, seed: int, quantile: float = 0.5) -> HistGradientBoost
         loss="quantile", quantile=quantile, max_iter=trees, learning_rate=0.03, max_leaf_nodes=16,
         min_samples_leaf=40, l2_regularization=5.0, max_features=0.5, early_stopping=False, random_state=seed,
     )  # fmt: skip
+
+
+def _forest_median(
+    data: Forecasts, fit: NDArray[np.intp], test: NDArray[np.intp], trees: int, seed: int
+) -> NDArray[np.float64]:
+    """Median (R,) over randomised trees: near stops and starts of production the mean lies where the plant never is."""
+    filled = np.nan_to_num(data.rows, nan=-1.0).astype(np.float32)
+    forest = ExtraTreesRegressor(trees, min_samples_leaf=3, max_features=0.5, random_state=seed)
+    forest.fit(filled[fit], data.target[fit])
+    return np.asarray(np.median([tree.predict(filled[test]) for tree in forest.estimators_], axis=0))
 
 
 def _band(

@@ -33,6 +33,14 @@ def test_a_goal_is_a_bound_on_the_better_side(value: float, higher: bool, met: b
     assert row.met is met
 
 
+@pytest.mark.parametrize(("value", "met"), [(0.87, False), (0.9, True), (0.93, False)])
+def test_a_goal_of_two_sides_can_be_missed_on_both(value: float, met: bool) -> None:
+    """Coverage above its goal is as wrong as below."""
+    row = Row("set", "coverage", value, 0.0, 1.0, seeds=1, within=(0.88, 0.92))
+    assert row.met is met
+    assert row.cells()["goal"] == "0.88 to 0.92"
+
+
 def test_a_figure_that_is_not_there_is_null() -> None:
     """NaN never reaches the JSON line."""
     figures = Row("set", "figure", float("nan"), 0.0, 1.0, seeds=1).figures()

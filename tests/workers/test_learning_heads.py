@@ -137,6 +137,19 @@ def test_a_band_by_level_is_narrow_where_forecasts_are_good() -> None:
     assert (bounds.high - bounds.low)[low].mean() < 0.5 * bounds.width
 
 
+def test_a_band_at_a_bound_misses_on_the_open_side_alone() -> None:
+    """Where half the targets stand at their upper bound, the band's misses all lie below it, which makes it shorter."""
+    rng = np.random.default_rng(10)
+    said = rng.uniform(8, 9, 6000)
+    target = np.minimum(said + rng.normal(1, 2, 6000), 10.0)
+    unit = np.arange(6000) // 20
+    band = LevelBand.fit(said[:3000], target[:3000], unit[:3000], 0.9, 2, (0.0, 10.0)).bounds(said[3000:], 0.0, 10.0)
+    even = LevelBand.fit(said[:3000], target[:3000], unit[:3000], 0.9, 2).bounds(said[3000:], 0.0, 10.0)
+    assert 0.87 < band.covers(target[3000:]).mean() < 0.93
+    assert (band.high == 10.0).all()
+    assert band.width < 0.98 * even.width
+
+
 def test_a_followed_margin_keeps_coverage_through_a_shift() -> None:
     """When errors triple, a margin that hears of each miss 20 rows later still covers 80 % over the stream."""
     rng = np.random.default_rng(6)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lineside_plugins.learning import conformal
 
 Floats: TypeAlias = NDArray[np.float64]
+_SHARES = 11  # ways tried of sharing misses between the two ends of a band
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,19 @@ class LevelBand:
     high: Floats
 
     @classmethod
-    def fit(cls, said: Floats, target: Floats, unit: NDArray[np.int64], coverage: float, levels: int) -> LevelBand:
+    def fit(
+        cls,
+        said: Floats,
+        target: Floats,
+        unit: NDArray[np.int64],
+        coverage: float,
+        levels: int,
+        within: tuple[float, float] = (-np.inf, np.inf),
+    ) -> LevelBand:
         """Learn from calibration rows (R,); each unit weighs alike, as many rows fall to each level.
+
+        What may be missed is shared out between the two ends so that the band, cut to what the target can be
+        (``within``), is shortest: where forecasts come near a bound of the target, errors lie on one side.
 
         Raises:
             ValueError: A level has too few rows for the coverage asked; ask for fewer levels.
@@ -80,17 +92,43 @@ class LevelBand:
         weight = 1.0 / count[which]
         edges = np.quantile(said, np.linspace(0, 1, levels + 1)[1:-1])
         level = np.digitize(said, edges)
-        tail = (1.0 + coverage) / 2.0
-        ends = [
-            [conformal.quantile(sign * (target - said)[level == k], tail, weight[level == k]) for k in range(levels)]
-            for sign in (-1.0, 1.0)
-        ]
-        return cls(edges, -np.asarray(ends[0]), np.asarray(ends[1]))
+        ends = []
+        for k in range(levels):
+            at = level == k
+            ends.append(_shortest(said[at], target[at], weight[at], coverage, within))
+        return cls(edges, *np.asarray(ends).T)
 
     def bounds(self, said: Floats, low: float, high: float) -> Bounds:
         """The band about forecasts (R,), cut to what the target can be."""
         level = np.digitize(said, self.edges)
         return Bounds(np.clip(said + self.low[level], low, high), np.clip(said + self.high[level], low, high))
+
+
+def _shortest(
+    said: Floats, target: Floats, weight: Floats, coverage: float, within: tuple[float, float]
+) -> tuple[float, float]:
+    """Errors (low, high) between which ``coverage`` of the rows lie and whose band about ``said`` (R,) is shortest."""
+    error = target - said
+    found: list[tuple[float, float, float]] = []
+    for share in np.linspace(0.0, 1.0, _SHARES):
+        low = -_reach(-error, 1.0 - (1.0 - coverage) * share, weight)
+        high = _reach(error, 1.0 - (1.0 - coverage) * (1.0 - share), weight)
+        width = np.minimum(said + high, within[1]) - np.maximum(said + low, within[0])
+        found.append((float(width.mean()), low, high))
+    least, low, high = min(found)
+    if not np.isfinite(least):
+        raise ValueError(
+            f"{len(error)} calibration rows of a level cannot give {coverage:.0%} coverage; use fewer levels"
+        )
+    return low, high
+
+
+def _reach(error: Floats, coverage: float, weight: Floats) -> float:
+    """The margin that covers ``coverage`` of errors on one side; infinite where the rows are too few to tell."""
+    try:
+        return conformal.quantile(error, coverage, weight)
+    except ValueError:
+        return float("inf")
 
 
 def of_groups(margin: Mapping[str, float], group: NDArray[np.str_]) -> Floats:
