@@ -70,7 +70,7 @@ bench-ingest: .venv/.runtime  ## Client CPU per value: Lineside beside asyncua, 
 bench-tags: .venv/.runtime  ## 50,000 tags at 1 Hz and 10,000 at 10 Hz into windows; ARGS="--minutes 5"
 	@$(BIN)/python benchmarks/ingest/tags.py $(ARGS)
 
-bench-models: .venv/.runtime  ## Models on public data beside trees; ARGS="--only cmapss,ai4i --seeds 5", needs LINESIDE_DATA
+bench-models: .venv/.runtime  ## Models on public data beside trees; half an hour; ARGS="--only cmapss,ai4i", needs LINESIDE_DATA
 	@$(BIN)/python -m benchmarks.models $(ARGS)
 
 bench-dispatch: .venv/.dev  ## Lineside beside the bare forward pass and other model servers: CPU, throughput, latency

@@ -26,7 +26,7 @@ from lineside_workers.learning.heads import fit_trees
 GOALS = {"FD001": 11.3, "FD002": 12.0, "FD003": 11.0, "FD004": 12.8}
 ANCHORS = {"FD001": 12.56, "FD002": 22.73, "FD003": 12.10, "FD004": 22.66}
 SOURCE = "Ellefsen et al. (2019), RBM and LSTM, official test set"
-COVERAGE = 0.9
+COVERAGE = 0.89  # asked of members, who err more than their mean: on validation engines that covers 0.90 with the mean
 HORIZON = 40.0  # cycles; the alarm asks for maintenance within so many; chosen on what members say of unseen engines
 NUISANCE = 60.0  # cycles; an alarm with more life left than this was of no use
 WARNING = 10.0  # cycles that maintenance needs to be planned
