@@ -70,6 +70,9 @@ class Site:
             return gate
 
         self.gate = self.loop.run(start())
+
+    def bind(self) -> None:
+        """Put the rules of this test in force; the rig binds its own whenever its connection is made anew."""
         bound = frozenset({"A1"})
         for task, mode, rule in (
             ("speed", Mode.CLOSED_LOOP, SPEED),
@@ -93,6 +96,7 @@ class Site:
 
     def all(self, tried: list[dict[str, Any]]) -> list[Any]:
         async def go() -> list[Any]:
+            self.bind()
             decisions = [self.attempt(one) for one in tried]
             await self.gate.idle()
             return decisions
