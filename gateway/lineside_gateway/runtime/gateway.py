@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from lineside_gateway.dispatch import CeleryDispatcher, WorkerInfo
-from lineside_gateway.errors import LinesideError
 from lineside_gateway.fleet import Leading, Member, Sole
 from lineside_gateway.guard.guard import Guard
 from lineside_gateway.guard.journal import Remembered
@@ -21,7 +20,7 @@ from lineside_gateway.opcua.client import ServerLink
 from lineside_gateway.opcua.delivery import Equipment
 from lineside_gateway.opcua.plan import plan_servers, watched_tags
 from lineside_gateway.opcua.security import Pki
-from lineside_gateway.publish import Diagnostics, Fault, HostedServer, HostedTask
+from lineside_gateway.publish import Diagnostics, Fault, HostedServer
 from lineside_gateway.publish.access import access_of, nobody_may_come
 from lineside_gateway.runtime.binder import Binder
 from lineside_gateway.runtime.broker_access import broker_url, hmac_key
@@ -37,6 +36,7 @@ from lineside_gateway.runtime.pipeline import Parts, Pipeline, moment
 from lineside_gateway.runtime.plant_writer import LinkWriter
 from lineside_gateway.runtime.policies import orders_now
 from lineside_gateway.runtime.pulse import Pulse
+from lineside_gateway.runtime.resolutions import Resolutions
 from lineside_gateway.runtime.retention import keep_to
 from lineside_gateway.runtime.status import Rate, ServerStatus, Status, TaskStatus
 from lineside_gateway.runtime.switch_watch import SwitchWatch
@@ -92,11 +92,11 @@ class Gateway:
         self._operators = Operators(settings.gateway.data_dir, self.throw, self._tape)
         self._names = Names(settings)
         access = access_of(settings.gateway, pki, self._names.operator)
-        self._before = HostedBefore(settings, self.found.tasks)
+        before = HostedBefore(settings, self.found.tasks)
         self.hosted = HostedServer(
             settings.gateway.endpoint,
             settings.gateway.id,
-            self._before.tasks,
+            before.tasks,
             answers=self._operators,
             access=access,
             pages=table.pages,
@@ -106,7 +106,6 @@ class Gateway:
             logger.error("hosted_server_without_users %s", nobody)
         self._watch: WorkerWatch | None = None
         self.on_effect: Callable[[StepReport], object] = lambda _report: None
-        self._resolutions: asyncio.Queue[tuple[str, list[HostedTask] | LinesideError]] = asyncio.Queue()
         self._pipeline: Pipeline | None = None
         self._dispatcher: CeleryDispatcher | None = None
         self._effects: Effects | None = None
@@ -114,6 +113,7 @@ class Gateway:
         self._rate = Rate()
         self._pulse = Pulse(settings.heartbeat, LinkWriter(self.links), self.hosted, self._beaten)
         self._binder = Binder(settings, self.found.tasks, self._windower, self.guard)
+        self._resolutions = Resolutions(len(settings.servers), self._binder, self.feed, self.hosted, before, self.fleet)
 
     # ---- running
 
@@ -152,7 +152,7 @@ class Gateway:
             async with asyncio.TaskGroup() as group:
                 for link in self.links:
                     group.create_task(link.run(self.feed), name=f"server {link.name}")
-                group.create_task(self._host(), name="host")
+                group.create_task(self._resolutions.run(self._watch.show), name="host")
                 group.create_task(self._pipeline.run(), name="pipeline")
                 group.create_task(self._housekeep(disk, switch), name="housekeeping")
                 group.create_task(self._watch.run(), name="workers")
@@ -197,27 +197,6 @@ class Gateway:
         assert self._switch is not None  # noqa: S101 - hosted nodes call this, and they stand only while it runs
         await self._switch.throw(demoted, by=by, why=why)
 
-    async def _host(self) -> None:
-        """Host the nodes of what has been bound as servers come up.
-
-        Raises:
-            LinesideError: A task cannot be bound.
-        """
-        while True:
-            server, new = await self._resolutions.get()
-            if isinstance(new, LinesideError):
-                raise new
-            if new:
-                await self.hosted.add(new)
-                complete = len(self.feed.equipment) == len(self.settings.servers)
-                await asyncio.to_thread(self._before.keep, new, complete=complete)
-                for nodes in new:
-                    if why := self.fleet.why_not(nodes.equipment_id):
-                        await self.hosted.fault(nodes.task, nodes.equipment_id, why, Fault.STANDBY)
-                if self._watch is not None:
-                    await self._watch.show()
-            logger.info("server_resolved server=%s equipment=%d", server, len(self.feed.equipment[server]))
-
     async def _housekeep(self, disk: OnDisk, switch: SwitchWatch) -> None:
         """Twice a second: the switch is looked at, what has expired turns stale, overdue answers are given up."""
         assert self._pipeline is not None  # noqa: S101 - run() assembles before it starts this
@@ -250,12 +229,8 @@ class Gateway:
     # ---- what the feed tells
 
     def _resolved(self, server: str, equipment: Sequence[Equipment]) -> None:
-        """Bind at once: windows have to be there before the samples of the server are settled."""
         self._pulse.expect(equipment)
-        try:
-            self._resolutions.put_nowait((server, self._binder.bind(self.feed.equipment)))
-        except LinesideError as e:  # a sink must not raise: the gateway ends, not the connection
-            self._resolutions.put_nowait((server, e))
+        self._resolutions.resolved(server)
 
     def _flushed(self) -> None:
         if self._pipeline is not None:
