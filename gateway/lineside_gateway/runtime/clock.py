@@ -7,6 +7,7 @@ the rate is 1 and the two differ by the server's clock error; a simulated plant 
 from __future__ import annotations
 
 from collections import deque
+from datetime import UTC, datetime
 
 MEMORY = 64  # pairs kept; at ten publishes a second about six seconds
 MIN_SPAN_S = 1.5  # wall time below which a rate would be noise, and hold what servers kept from before
@@ -94,3 +95,8 @@ class EventClock:
             return wall_us
         e, w = self._pairs[-1]
         return round(e + min(max(0, wall_us - w), MAX_AHEAD_S * 1e6) * self.rate)
+
+
+def moment(time_us: int) -> datetime:
+    """Aware UTC datetime of microseconds since 1970."""
+    return datetime.fromtimestamp(time_us / 1e6, UTC)

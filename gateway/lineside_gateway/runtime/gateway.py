@@ -24,6 +24,7 @@ from lineside_gateway.publish import Diagnostics, Fault, HostedServer
 from lineside_gateway.publish.access import access_of, nobody_may_come
 from lineside_gateway.runtime.binder import Binder
 from lineside_gateway.runtime.broker_access import broker_url, hmac_key
+from lineside_gateway.runtime.clock import moment
 from lineside_gateway.runtime.drift import DriftAlarm
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed, Listeners
@@ -32,7 +33,7 @@ from lineside_gateway.runtime.metrics import Source, serve_metrics
 from lineside_gateway.runtime.names import Names
 from lineside_gateway.runtime.on_disk import OnDisk, on_disk
 from lineside_gateway.runtime.operators import Operators
-from lineside_gateway.runtime.pipeline import Parts, Pipeline, moment
+from lineside_gateway.runtime.pipeline import Parts, Pipeline
 from lineside_gateway.runtime.plant_writer import LinkWriter
 from lineside_gateway.runtime.policies import orders_now
 from lineside_gateway.runtime.pulse import Pulse

@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 from lineside_gateway.batching import Batch, MicroBatcher
@@ -18,6 +18,7 @@ from lineside_gateway.fleet import Leading, Sole, Standby
 from lineside_gateway.ingest import Request, Windower
 from lineside_gateway.ledger import Ledger, Outcome
 from lineside_gateway.publish import Fault, HostedServer, PublishError
+from lineside_gateway.runtime.clock import moment
 from lineside_gateway.runtime.drift import DriftAlarm
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed
@@ -54,11 +55,6 @@ class Parts:
     tape: Tape = field(default_factory=Tape)
     drift: DriftAlarm | None = None
     traces: Traces | None = None
-
-
-def moment(time_us: int) -> datetime:
-    """Aware UTC datetime of microseconds since 1970."""
-    return datetime.fromtimestamp(time_us / 1e6, UTC)
 
 
 class Pipeline:
