@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lineside_plugins import TrainedModel
-from lineside_plugins.wire import BatchResult, Status, decode_result, encode_result
+from lineside_plugins.wire import BatchResult, Refusal, Status, decode_result, encode_result
 from lineside_workers.candidate_watch import CandidateWatch
 from lineside_workers.errors import ModelError
 from lineside_workers.staged import Staged
@@ -131,3 +131,11 @@ def test_windows_too_poor_for_any_model_take_no_version_back(versions: Versions,
     for _ in range(40):
         assert len(worker.answer(empty).refused) == 2
     assert (versions.rollout().full, versions.rollout().canary) == ("v1", "v2")
+
+
+def test_a_version_that_answers_where_full_abstains_stays() -> None:
+    """To abstain less is what retraining is for; to abstain much more is a cause to go."""
+    quiet = BatchResult(Status.ANSWERED, (None,) * 4, tuple(Refusal(i, "strange", abstained=True) for i in range(4)))
+    loud = BatchResult(Status.ANSWERED, (None,) * 4)
+    assert {CandidateWatch(Limits(min_windows=4), "flag").see(loud, 0.0, quiet, 0.0, 4)} == {""}
+    assert CandidateWatch(Limits(min_windows=4), "flag").see(quiet, 0.0, loud, 0.0, 4).startswith("drift: abstains")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from lineside_plugins.wire import BatchResult, Status
 from lineside_workers.runner import FAULTS
 from lineside_workers.versions import Limits
@@ -21,11 +19,12 @@ class Tally:
     errors: float = 0.0
     abstained: float = 0.0
     flagged: float = 0.0
+    both: float = 0.0
     batches: float = 0.0
     seconds: float = 0.0
 
-    def add(self, result: BatchResult, windows: int, flag: str, seconds: float) -> None:
-        """One batch."""
+    def add(self, result: BatchResult, windows: int, flag: str, seconds: float, both: frozenset[int]) -> None:
+        """One batch; flags are compared on the rows ``both`` versions answered."""
         for name in self.__slots__:
             setattr(self, name, KEEP * getattr(self, name))
         failed = result.status is not Status.ANSWERED
@@ -35,7 +34,9 @@ class Tally:
         self.seconds += seconds
         self.errors += windows if failed else faults
         self.abstained += 0 if failed else sum(r.abstained for r in result.refused)
-        self.flagged += sum(r is not None and r.value.get(flag) is True for r in result.recommendations)
+        rows = result.recommendations
+        self.flagged += sum(r is not None and r.value.get(flag) is True for i, r in enumerate(rows) if i in both)
+        self.both += len(both)
 
     def share(self, name: str) -> float:
         """Errors, abstained or flagged per window."""
@@ -61,9 +62,12 @@ class CandidateWatch:
         if full is not None and full.status is not Status.ANSWERED:
             return ""  # what fails for both is not this version's doing
         self._seen += windows
-        self.own.add(own, windows, self._flag, own_s)
+        others = () if full is None else full.recommendations
+        pairs = enumerate(zip(own.recommendations, others, strict=False))
+        both = frozenset(i for i, (a, b) in pairs if a is not None and b is not None)
+        self.own.add(own, windows, self._flag, own_s, both)
         if full is not None:
-            self.full.add(full, windows, self._flag, full_s)
+            self.full.add(full, windows, self._flag, full_s, both)
         return self._breach() if self._seen >= self.limits.min_windows else ""
 
     def _breach(self) -> str:
@@ -75,11 +79,13 @@ class CandidateWatch:
         most = max(limits.latency_floor_s, limits.max_latency_ratio * self.full.latency_s)
         if own.latency_s > most:
             return f"latency: {1e3 * own.latency_s:.0f} ms a batch, at most {1e3 * most:.0f}"
-        for what, word in (("abstained", "abstains"), ("flagged", "raises the flag")):
-            mine, others = own.share(what), self.full.share(what)
-            if np.abs(mine - others) > limits.max_drift:
-                return (
-                    f"drift: {word} in {mine:.0%} of windows, the version in full in {others:.0%} of the same; "
-                    f"at most {limits.max_drift:.0%} apart"
-                )
+        more = own.share("abstained") - self.full.share("abstained")  # fewer is what retraining is for
+        if more > limits.max_drift:
+            return f"drift: abstains in {more:.0%} more windows than the one in full; at most {limits.max_drift:.0%}"
+        mine, theirs = (t.flagged / max(t.both, 1.0) for t in (own, self.full))
+        if abs(mine - theirs) > limits.max_drift:
+            return (
+                f"drift: raises the flag in {mine:.0%} of the windows that both answered, the version in full in "
+                f"{theirs:.0%}; at most {limits.max_drift:.0%} apart"
+            )
         return ""
