@@ -77,3 +77,10 @@ def test_commands_say_what_is_there_and_what_is_wrong(versions: Versions, capsys
     assert "versions there: v1, v2, v3" in capsys.readouterr().err
     assert main(["models", "list", "--models", "/nowhere/models"]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_promotion_may_allow_more_drift(versions: Versions) -> None:
+    """A version that was trained to say otherwise gets a limit of its own, which workers read."""
+    assert versions.promote("v1", Stage.SHADOW).limits.max_drift == 0.3
+    assert versions.promote("v2", Stage.SHADOW, max_drift=1.0).limits.max_drift == 1.0
+    assert versions.rollout().limits.max_drift == 1.0

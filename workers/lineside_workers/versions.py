@@ -178,9 +178,18 @@ class Versions:
         return marks[0], marks[1]
 
     def promote(
-        self, version: str, to: Stage, *, equipment: tuple[str, ...] = (), skip: bool = False, by: str = ""
+        self,
+        version: str,
+        to: Stage,
+        *,
+        equipment: tuple[str, ...] = (),
+        skip: bool = False,
+        by: str = "",
+        max_drift: float | None = None,
     ) -> Rollout:
         """Move a verified ``version`` one stage up: candidate, shadow, canary, full.
+
+        ``max_drift`` is how far it may flag or abstain otherwise than the version in full; None leaves the limit.
 
         Raises:
             RolloutError: A stage would be left out (unless ``skip``), or a canary has no equipment.
@@ -202,6 +211,8 @@ class Versions:
             if to is Stage.CANDIDATE or now is to is Stage.FULL:
                 raise RolloutError(f"{self.task} {version} is {now.value}; promote to shadow, canary or full")
             fresh = rollout.without(version)
+            if max_drift is not None:
+                fresh = replace(fresh, limits=replace(fresh.limits, max_drift=max_drift))
             if to is Stage.SHADOW:
                 fresh = replace(fresh, shadow=(*fresh.shadow, version))
             elif to is Stage.CANARY:

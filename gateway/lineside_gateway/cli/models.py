@@ -114,6 +114,10 @@ def promote(
     version: Annotated[str, typer.Argument(help="Version.")],
     to: Annotated[str, typer.Option(help="shadow: recorded only. canary: answers for --equipment. full: for all.")],
     equipment: Annotated[str, typer.Option(help="equipment_ids of the canary, by commas.")] = "",
+    max_drift: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="How far it may flag or abstain otherwise than full. Default: 0.3."),
+    ] = None,
     skip_stages: Annotated[bool, typer.Option("--skip-stages", help="Leave out the stages between.")] = False,
     models: _Models = None,
     task: _Task = "",
@@ -131,6 +135,7 @@ def promote(
       lineside models promote 56f4063649da --to full
     """
     chosen = [*(["--equipment", equipment] if equipment else []), *(["--skip-stages"] if skip_stages else [])]
+    chosen += [] if max_drift is None else ["--max-drift", str(max_drift)]
     run_models("promote", version, "--to", to, *chosen, *_given(models, task))
 
 

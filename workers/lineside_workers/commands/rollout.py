@@ -35,6 +35,9 @@ def add(models: Any) -> None:
     promote.add_argument("version")
     promote.add_argument("--to", choices=STAGES, required=True)
     promote.add_argument("--equipment", default="", help="equipment_ids that the canary answers for, by commas")
+    promote.add_argument(
+        "--max-drift", type=float, help="how far it may flag or abstain otherwise than full, 0..1 [0.3]"
+    )
     promote.add_argument("--skip-stages", action="store_true", help="leave out the stages between")
     rollback = _command(
         models, "rollback", "take back the canary, else the shadow, else the version in full", _rollback,
@@ -123,7 +126,9 @@ def _promote(args: argparse.Namespace) -> None:
 
     versions = _versions(args)
     equipment = tuple(e.strip() for e in args.equipment.split(",") if e.strip())
-    rollout = versions.promote(args.version, Stage(args.to), equipment=equipment, skip=args.skip_stages)
+    rollout = versions.promote(
+        args.version, Stage(args.to), equipment=equipment, skip=args.skip_stages, max_drift=args.max_drift
+    )
     where = f" for {', '.join(rollout.equipment)}" if args.to == "canary" else ""
     say(f"{versions.task} {args.version} is in {args.to}{where}; workers follow before their next batch")
 
