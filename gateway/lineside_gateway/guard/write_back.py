@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,14 +12,15 @@ from datetime import UTC, datetime
 from lineside_gateway.errors import LinesideError
 from lineside_gateway.guard.acknowledge import Request, Requests
 from lineside_gateway.guard.decision import Decision
-from lineside_gateway.guard.effects import Effect, JobOrderUpdate, TagWrite
+from lineside_gateway.guard.effects import Acknowledgement, Effect, JobOrderUpdate, TagWrite
 from lineside_gateway.guard.journal import FencedError, Journal, NoJournal, Remembered
 from lineside_gateway.guard.refusal import Refusal, Refused
-from lineside_gateway.guard.sending import Evidence, Sender, Terms, not_held, same
+from lineside_gateway.guard.sending import RETRY_FIRST_S, Evidence, Sender, Terms, not_held, same
 from lineside_gateway.guard.steps import Fate, PlantWriter, Step, StepReport
 from lineside_plugins.types import Scalar
 
 HANDSHAKE_S = 2.0  # wall clock; two PLC scans of 1 Hz
+COUNTED_WITHIN_S = 10.0  # wall clock; a session is taken up again within some seconds
 _FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -142,7 +144,7 @@ class WriteBack:
         for i, effect in enumerate(decision.effects):
             counter = effect.acknowledge
             if counter is not None and not answered_at and not self._requests.knows(counter):
-                self._requests.note(counter, await self._writer.read(counter.equipment_id, counter.tag))
+                self._requests.note(counter, await self._counted(counter))
             earlier = answered_at[i] if i < len(answered_at) else None
             request = self._requests.expect(effect, decision.answer_by or _FOR_EVER, earlier)
             progress.requests.append(request)
@@ -154,6 +156,18 @@ class WriteBack:
 
     def _terms(self, decision: Decision, *, doubt: bool = False, again: bool = True) -> Terms:
         return Terms(decision.equipment_id, decision.write_by, doubt, again)
+
+    async def _counted(self, counter: Acknowledgement) -> Scalar:
+        """What ``counter`` reads before the first write: without it nobody could tell, were the answer lost.
+
+        None where the plant does not say within the time of a reconnect.
+        """
+        until = time.monotonic() + COUNTED_WITHIN_S
+        while (value := await self._writer.read(counter.equipment_id, counter.tag)) is None:
+            if time.monotonic() >= until:
+                return None
+            await asyncio.sleep(RETRY_FIRST_S)
+        return value
 
     async def _carry_out(self, progress: _Progress, terms: Terms) -> None:
         for effect, request in zip(progress.decision.effects, progress.requests, strict=True):

@@ -120,6 +120,10 @@ class Bench:
     silence: str = ""
 
     def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """A write-back that has seen nothing of the plant yet."""
         self.write_back = WriteBack(
             self.writer,
             clock=lambda: self.now,

@@ -10,6 +10,7 @@ import pytest
 
 from lineside_gateway.guard import Decision, JobOrderUpdate, Step, TagWrite, WriteBack
 from lineside_gateway.guard.effects import Acknowledgement, Effect
+from lineside_plugins.types import Scalar
 from tests.gateway.guard.plant import NOW, Bench, decision, reject
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -113,3 +114,21 @@ async def test_counter_known_before_counts_from_there(bench: Bench) -> None:
     await write_back.execute(decision("c", JobOrderUpdate("JO-1", 1, None), acknowledge="Taken", equipment="C1"))
     write_back.on_tag("C1", "Taken", 6)
     assert bench.told("c")[-1] == "acted_on"
+
+
+async def test_nothing_is_sent_before_the_counter_is_known(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the counter cannot be read, as after a loss, the write waits: its lost answer could never be told."""
+    read, away = bench.writer.read, [3]
+
+    async def unsure(equipment_id: str, tag: str) -> Scalar:
+        if tag == "RejectsTaken" and away[0]:
+            away[0] -= 1
+            assert bench.writer.log == []
+            return None
+        return await read(equipment_id, tag)
+
+    monkeypatch.setattr(bench.writer, "read", unsure)
+    bench.restart()
+    await bench.write_back.execute(reject("k", "S-7"))
+    await bench.until("k", Step.ACTED_ON)
+    assert (away, bench.plc.taken) == ([0], ["S-7"])
