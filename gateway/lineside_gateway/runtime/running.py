@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from lineside_gateway.errors import LinesideError
 from lineside_gateway.runtime.gateway import Gateway
 
-CANCEL_AGAIN_S = 30.0
+CANCEL_AGAIN_S = 15.0
 
 
 async def run_until(gateway: Gateway, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
-    """Run the gateway until ``stop`` is set, then end it in order."""
+    """Run the gateway until ``stop`` is set or this is cancelled, then end it in order."""
     running = asyncio.create_task(gateway.run(ready), name="gateway")
     stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if running.done():
-        try:
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
             running.result()
-        except BaseExceptionGroup as group:
-            raise the_error(group) from group
-        return
+    except BaseExceptionGroup as group:
+        raise the_error(group) from group
+    finally:
+        stopping.cancel()
+        await _end(running)
+
+
+async def _end(running: asyncio.Task[None]) -> None:
     while not running.done():  # Python 3.11's wait_for, which asyncua uses, may swallow a cancellation: ask again
         running.cancel()
         await asyncio.wait({running}, timeout=CANCEL_AGAIN_S)
-    with contextlib.suppress(asyncio.CancelledError):
-        running.result()
+        if running.done() and not running.cancelled():
+            running.result()
 
 
 def the_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -32,9 +32,10 @@ from lineside_gateway.guard.journal import SqliteJournal
 from lineside_gateway.guard.steps import WriteOutcome, taken
 from lineside_gateway.ingest import Request, TagTable
 from lineside_gateway.ledger import Ledger, Outcome, TaskLedger
+from lineside_gateway.runtime.clock import moment
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.feed import Feed, Listeners
-from lineside_gateway.runtime.pipeline import Parts, Pipeline, moment
+from lineside_gateway.runtime.pipeline import Parts, Pipeline
 from lineside_gateway.runtime.tasks import BoundTask
 from lineside_gateway.settings.model import Mode, TaskSettings, WriteSettings
 from lineside_gateway.store import RequestStore

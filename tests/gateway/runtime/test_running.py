@@ -1,0 +1,46 @@
+"""Ending a gateway, also one that does not hear the first time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lineside_gateway.runtime import running
+from lineside_gateway.runtime.running import run_until
+
+
+class Deaf:
+    """Swallows one cancellation, as a wait_for of Python 3.11 may."""
+
+    ended = False
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        ready()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended = True
+
+
+@pytest.mark.parametrize("by", ["stop", "cancel"])
+async def test_a_swallowed_cancellation_is_asked_for_again(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told to stop, or cancelled as asyncio.run does at Ctrl-C: the gateway ends either way."""
+    monkeypatch.setattr(running, "CANCEL_AGAIN_S", 0.05)
+    gateway: Any = Deaf()
+    stop, ready = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(run_until(gateway, stop, ready.set))
+    await ready.wait()
+    if by == "stop":
+        stop.set()
+    else:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.shield(task), 10)
+    assert gateway.ended
+    assert task.done()
