@@ -136,40 +136,15 @@ def take_over(options: argparse.Namespace) -> None:
     receive = binary_server_asyncio.OPCUAProtocol.data_received
 
     async def process_message(self: Any, typeid: Any, header: Any, sequence: Any, body: Any) -> bool:
-        kind = typeid.Identifier
         flood: Flood | None = getattr(self, "flood", None)
-        if kind == CREATE:
-            wanted = struct_from_binary(ua.CreateSubscriptionParameters, body)
-            self.flood = Flood(self, options)
-            response = ua.CreateSubscriptionResponse()
-            self.flood.interval_ms = wanted.RequestedPublishingInterval
-            interval, alive = wanted.RequestedPublishingInterval, wanted.RequestedMaxKeepAliveCount
-            response.Parameters = ua.CreateSubscriptionResult(self.flood.id, interval, 10_000, max(alive, 1000))
-        elif flood is None or kind not in (PUBLISH, ITEMS, MODE, DELETE):
+        if typeid.Identifier == CREATE:
+            flood = self.flood = Flood(self, options)
+        if flood is None or typeid.Identifier not in SERVICES:
             return bool(await process(self, typeid, header, sequence, body))
-        elif kind == PUBLISH:
-            flood.requests.append((header.RequestHandle, sequence.RequestId))
-            flood.pump()
-            return True
-        elif kind == ITEMS:
-            items = struct_from_binary(ua.CreateMonitoredItemsParameters, body).ItemsToCreate
-            self._transport.write(created(self, flood, items, header, sequence))
-            return True
-        elif kind == MODE:
-            if struct_from_binary(ua.SetPublishingModeParameters, body).PublishingEnabled:
-                flood.start()
-            else:
-                flood.running = False
-                flood.report()
-            response = ua.SetPublishingModeResponse()
-            response.Parameters.Results = [ua.StatusCode()]
-        else:
-            flood.running = False
-            response = ua.DeleteSubscriptionsResponse()
-            response.Results = [ua.StatusCode()]
-        self.send_response(header.RequestHandle, sequence, response)
-        if flood is not None and flood.running:
-            flood.pump()
+        response = SERVICES[typeid.Identifier](flood, header, sequence, body)
+        if response is not None:
+            self.send_response(header.RequestHandle, sequence, response)
+        flood.pump()
         return True
 
     def data_received(self: Any, data: bytes) -> None:
@@ -184,6 +159,50 @@ def take_over(options: argparse.Namespace) -> None:
 
     uaprocessor.UaProcessor._process_message = process_message
     binary_server_asyncio.OPCUAProtocol.data_received = data_received
+
+
+def subscribe(flood: Flood, _header: Any, _sequence: Any, body: Any) -> Any:
+    """CreateSubscription: whatever interval is asked for."""
+    wanted = struct_from_binary(ua.CreateSubscriptionParameters, body)
+    flood.interval_ms = wanted.RequestedPublishingInterval
+    response = ua.CreateSubscriptionResponse()
+    alive = max(wanted.RequestedMaxKeepAliveCount, 1000)
+    response.Parameters = ua.CreateSubscriptionResult(flood.id, flood.interval_ms, 10_000, alive)
+    return response
+
+
+def publish(flood: Flood, header: Any, sequence: Any, _body: Any) -> None:
+    """Publish: waits until there is something to send."""
+    flood.requests.append((header.RequestHandle, sequence.RequestId))
+
+
+def monitor(flood: Flood, header: Any, sequence: Any, body: Any) -> None:
+    """CreateMonitoredItems: any NodeId."""
+    items = struct_from_binary(ua.CreateMonitoredItemsParameters, body).ItemsToCreate
+    flood.processor._transport.write(created(flood, items, header, sequence))
+
+
+def switch(flood: Flood, _header: Any, _sequence: Any, body: Any) -> Any:
+    """SetPublishingMode: the flood begins or ends."""
+    if struct_from_binary(ua.SetPublishingModeParameters, body).PublishingEnabled:
+        flood.start()
+    else:
+        flood.running = False
+        flood.report()
+    response = ua.SetPublishingModeResponse()
+    response.Parameters.Results = [ua.StatusCode()]
+    return response
+
+
+def unsubscribe(flood: Flood, _header: Any, _sequence: Any, _body: Any) -> Any:
+    """DeleteSubscriptions: the flood ends."""
+    flood.running = False
+    response = ua.DeleteSubscriptionsResponse()
+    response.Results = [ua.StatusCode()]
+    return response
+
+
+SERVICES = {CREATE: subscribe, PUBLISH: publish, ITEMS: monitor, MODE: switch, DELETE: unsubscribe}
 
 
 def take_requests(flood: Flood, data: bytes) -> bytes:
@@ -208,7 +227,7 @@ def take_requests(flood: Flood, data: bytes) -> bytes:
     return data[at:]
 
 
-def created(processor: Any, flood: Flood, items: list[Any], header: Any, sequence: Any) -> bytes:
+def created(flood: Flood, items: list[Any], header: Any, sequence: Any) -> bytes:
     """A CreateMonitoredItemsResponse, by hand: creating items is not what is measured."""
     first = len(flood.handles) + 1
     flood.handles += [int(i.RequestedParameters.ClientHandle) for i in items]
@@ -216,7 +235,7 @@ def created(processor: Any, flood: Flood, items: list[Any], header: Any, sequenc
     kind = encoding("CreateMonitoredItemsResponse")
     head = struct.pack("<BBHqIIBiBBB", 1, 0, kind, now_ticks(), header.RequestHandle, 0, 0, -1, 0, 0, 0)
     body = head + struct.pack("<i", len(items)) + results + struct.pack("<i", -1)
-    return bytes(processor._connection.message_to_binary(body, request_id=sequence.RequestId))
+    return bytes(flood.processor._connection.message_to_binary(body, request_id=sequence.RequestId))
 
 
 async def serve(options: argparse.Namespace) -> None:

@@ -82,29 +82,11 @@ class Gateway:
         self._traces = traces_of(settings.tracing, fleet.member if fleet else line)
         self._member = Member(fleet, line, broker_url(settings), hmac_key()) if fleet else None
         self.fleet: Leading = self._member or Sole()
-        self.guard = Guard(
-            (),
-            current=self.feed.current,
-            orders=lambda: orders_now(self.feed.job_orders),
-            silent=lambda equipment_id: self._pulse.silence(equipment_id),  # noqa: PLW0108 - made below
-            demoted=settings.gateway.advisory_only,
-            led_elsewhere=self.fleet.why_not,
-        )
+        self.guard = self._make_guard()
         self._operators = Operators(settings.gateway.data_dir, self.throw, self._tape)
         self._names = Names(settings)
-        access = access_of(settings.gateway, pki, self._names.operator)
         before = HostedBefore(settings, self.found.tasks)
-        self.hosted = HostedServer(
-            settings.gateway.endpoint,
-            settings.gateway.id,
-            before.tasks,
-            answers=self._operators,
-            access=access,
-            pages=table.pages,
-            nodesets=settings.gateway.nodesets,
-        )
-        if nobody := nobody_may_come(settings.gateway):
-            logger.error("hosted_server_without_users %s", nobody)
+        self.hosted = self._make_hosted(before, pki)
         self._watch: WorkerWatch | None = None
         self.on_effect: Callable[[StepReport], object] = lambda _report: None
         self._pipeline: Pipeline | None = None
@@ -115,6 +97,30 @@ class Gateway:
         self._pulse = Pulse(settings.heartbeat, LinkWriter(self.links), self.hosted, self._beaten)
         self._binder = Binder(settings, self.found.tasks, self._windower, self.guard)
         self._resolutions = Resolutions(len(settings.servers), self._binder, self.feed, self.hosted, before, self.fleet)
+
+    def _make_guard(self) -> Guard:
+        return Guard(
+            (),
+            current=self.feed.current,
+            orders=lambda: orders_now(self.feed.job_orders),
+            silent=lambda equipment_id: self._pulse.silence(equipment_id),  # noqa: PLW0108 - made later
+            demoted=self.settings.gateway.advisory_only,
+            led_elsewhere=self.fleet.why_not,
+        )
+
+    def _make_hosted(self, before: HostedBefore, pki: Pki) -> HostedServer:
+        gateway = self.settings.gateway
+        if nobody := nobody_may_come(gateway):
+            logger.error("hosted_server_without_users %s", nobody)
+        return HostedServer(
+            gateway.endpoint,
+            gateway.id,
+            before.tasks,
+            answers=self._operators,
+            access=access_of(gateway, pki, self._names.operator),
+            pages=self.feed.table.pages,
+            nodesets=gateway.nodesets,
+        )
 
     # ---- running
 
