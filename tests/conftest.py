@@ -6,6 +6,8 @@ import tempfile
 import pytest
 from hypothesis import settings
 
+from tests.faults.tables import pytest_terminal_summary  # noqa: F401 - a hook; here, where every process loads it
+
 # Machines are shared and noisy: how long one example takes says nothing about the code.
 settings.register_profile("lineside", deadline=None)
 settings.load_profile("lineside")

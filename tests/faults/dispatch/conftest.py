@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.conftest import python_path, tiny_model, tiny_site  # noqa: F401 - fixtures
+from tests.faults.dispatch.rig import VISIBILITY_S, Rig
+from tests.workers.conftest import broker, make_batch, python_path, start_worker, tiny_model, tiny_site  # noqa: F401 - fixtures
 
 
 @pytest.fixture
 def tiny_environment(tiny_site: Path) -> dict[str, str]:  # noqa: F811
     return {**os.environ, "PYTHONPATH": python_path(tiny_site), "LINESIDE_TASKS": "tiny", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def rig(tmp_path: Path, tiny_environment: dict[str, str]) -> Rig:
+    return Rig(tmp_path, {**tiny_environment, "LINESIDE_REDELIVER_AFTER_S": str(VISIBILITY_S)})

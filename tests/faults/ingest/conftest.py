@@ -88,24 +88,11 @@ async def new_rig(tmp_path: Path, policy: str, identity: tuple[Path, Path]) -> A
         await rig.server.kill()
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The table of recovery times."""
-    rows = [dict(r.user_properties) for r in terminalreporter.getreports("passed") if r.when == "call"]
-    rows = [r for r in rows if "fault" in r]
-    if rows:
-        terminalreporter.section("recovery times")
-        heads = ("fault", "security", "recovered_s", "sessions", "creates_a_minute", "missing", "doubled", "gaps")
-        terminalreporter.write_line("".join(f"{h:<18}" for h in heads))
-        for row in sorted(rows, key=lambda r: (r["fault"], r["security"])):
-            terminalreporter.write_line("".join(f"{row.get(h, '')!s:<18}" for h in heads))
-
-
 @pytest.fixture
-def note(record_property: Callable[[str, object], None], policy: str) -> Callable[..., None]:
+def note(row: Callable[..., None], policy: str) -> Callable[..., None]:
     """Enter one row of the table of recovery times."""
 
-    def enter(**row: object) -> None:
-        for name, value in ({"security": policy} | row).items():
-            record_property(name, value)
+    def enter(*, fault: str, **cells: object) -> None:
+        row("recovery times", fault=fault, security=policy, **cells)
 
     return enter

@@ -1,0 +1,1 @@
+from tests.faults.tables import row  # noqa: F401 - a fixture
