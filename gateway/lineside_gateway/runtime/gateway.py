@@ -287,13 +287,8 @@ class Gateway:
             broker=self._dispatcher.connected if self._dispatcher else False,
             servers=tuple(ServerStatus(r.server, r.state.value, r.tags, len(r.pending), r.error) for r in rows),
             tasks=tuple(
-                TaskStatus.of(
-                    entry,
-                    self.ledger.task(entry.task),
-                    said.get(entry.task, ""),
-                    self.found.problems.get(entry.task, ""),
-                )
-                for entry in self.settings.tasks
+                TaskStatus.of(t, self.ledger.task(t.task), said.get(t.task, ""), self.found.problems.get(t.task, ""))
+                for t in self.settings.tasks
             ),
             ledger=self.ledger.snapshot(),
             advisory_only=self.guard.demoted,

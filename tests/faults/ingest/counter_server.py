@@ -72,26 +72,41 @@ class Counted(InternalServer):
 
 def set_limits(options: Options) -> None:
     """Give asyncua's server what it lacks: an overflow bit, and the limits asked for."""
+    InternalSubscription._enqueue_event = enqueue_with_overflow_bit
+    limit_items(options)
+    if options.no_transfer:
+        InternalSession.transfer_subscriptions = unsupported
+    if options.no_subscription:
+        InternalSession.create_subscription = unsupported
+    if options.most_bytes:
+        limit_messages(options.most_bytes)
 
-    async def enqueue(self, mid, event, size, queue):
-        waiting = queue.setdefault(mid, [])
-        waiting.append(event)
-        if size and len(waiting) > size and isinstance(event, ua.MonitoredItemNotification):
-            waiting.pop(0)
-            value = replace(waiting[0].Value, StatusCode=ua.StatusCode(OVERFLOW))
-            waiting[0] = ua.MonitoredItemNotification(waiting[0].ClientHandle, value)
-        await self._trigger_publish()
 
-    InternalSubscription._enqueue_event = enqueue
+async def enqueue_with_overflow_bit(self, mid, event, size, queue):
+    """asyncua drops the oldest value of a full queue without saying so."""
+    waiting = queue.setdefault(mid, [])
+    waiting.append(event)
+    if size and len(waiting) > size and isinstance(event, ua.MonitoredItemNotification):
+        waiting.pop(0)
+        value = replace(waiting[0].Value, StatusCode=ua.StatusCode(OVERFLOW))
+        waiting[0] = ua.MonitoredItemNotification(waiting[0].ClientHandle, value)
+    await self._trigger_publish()
+
+
+async def unsupported(_self, *_args, **_more):
+    """A service that this server does not have."""
+    raise ServiceError(ua.StatusCodes.BadServiceUnsupported)
+
+
+def limit_items(options: Options) -> None:
+    """At most ``most_items`` items per request, and no filter where there is none."""
     create = InternalSession.create_monitored_items
+    create_one = MonitoredItemService._create_data_change_monitored_item
 
     async def create_items(self, params):
         if options.most_items and len(params.ItemsToCreate) > options.most_items:
             raise ServiceError(ua.StatusCodes.BadTooManyOperations)
         return await create(self, params)
-
-    InternalSession.create_monitored_items = create_items
-    create_one = MonitoredItemService._create_data_change_monitored_item
 
     async def create_item(self, params):
         if options.no_filter and isinstance(params.RequestedParameters.Filter, ua.DataChangeFilter):
@@ -100,21 +115,8 @@ def set_limits(options: Options) -> None:
             return result
         return await create_one(self, params)
 
+    InternalSession.create_monitored_items = create_items
     MonitoredItemService._create_data_change_monitored_item = create_item
-    if options.no_transfer:
-
-        async def transfer(self, params):
-            raise ServiceError(ua.StatusCodes.BadServiceUnsupported)
-
-        InternalSession.transfer_subscriptions = transfer
-    if options.no_subscription:
-
-        async def subscribe(self, *args, **more):
-            raise ServiceError(ua.StatusCodes.BadServiceUnsupported)
-
-        InternalSession.create_subscription = subscribe
-    if options.most_bytes:
-        limit_messages(options.most_bytes)
 
 
 def limit_messages(most_bytes: int) -> None:

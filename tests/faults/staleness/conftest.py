@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +21,12 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
+
+
+def kill(process: subprocess.Popen[bytes] | None) -> None:
+    assert process is not None
+    process.kill()
+    process.wait()
 
 
 class Line:
@@ -59,11 +66,34 @@ class Line:
         with (self.folder / "gateway.log").open("ab") as log:
             self.gateway = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
 
+    def kill_worker(self) -> None:
+        kill(self.worker)
+
+    def kill_gateway(self) -> None:
+        kill(self.gateway)
+
+    def kill_broker(self) -> None:
+        assert self.broker is not None
+        self.broker.stop()
+
+    def break_models(self, *tasks: str) -> None:
+        """The worker comes back at once, and the models of ``tasks`` do not load."""
+        self.kill_worker()
+        broken = self.folder / "broken"
+        shutil.rmtree(broken, ignore_errors=True)
+        for task in tasks:
+            (broken / task).mkdir(parents=True)
+            (broken / task / "current").write_text("gone\n")
+        self.start_worker("--models", str(broken))
+
+    def mend_models(self) -> None:
+        self.kill_worker()
+        self.start_worker()
+
     def end(self) -> None:
         for process in (self.gateway, self.worker):
             if process is not None:
-                process.kill()
-                process.wait()
+                kill(process)
         if self.broker is not None:
             self.broker.stop()
 

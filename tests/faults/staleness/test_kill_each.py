@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -195,35 +194,11 @@ async def test_each_is_missed_within_two_heartbeats(line: Any) -> None:
     scanner = Scanner(line)
     scanning = scanner.task = asyncio.create_task(scanner.run())
 
-    def kill_worker() -> None:
-        assert line.worker is not None
-        line.worker.kill()
-        line.worker.wait()
-
-    def kill_broker() -> None:
-        assert line.broker is not None
-        line.broker.stop()
-
-    def kill_gateway() -> None:
-        assert line.gateway is not None
-        line.gateway.kill()
-        line.gateway.wait()
-
-    def kill_model() -> None:
-        """The worker comes back at once, and its model does not load."""
-        kill_worker()
-        broken = line.folder / "broken"
-        shutil.rmtree(broken, ignore_errors=True)
-        for task in BROKEN:
-            (broken / task).mkdir(parents=True)
-            (broken / task / "current").write_text("gone\n")
-        line.start_worker("--models", str(broken))
-
-    cases: tuple[tuple[str, Callable[[], None], Callable[[], object], Collection[str]], ...] = (
-        ("worker", kill_worker, line.start_worker, TASKS),
-        ("broker", kill_broker, line.start_broker, TASKS),
-        ("gateway", kill_gateway, line.start_gateway, TASKS),
-        ("model", kill_model, lambda: (kill_worker(), line.start_worker()), BROKEN),
+    cases: tuple[tuple[str, Callable[[], None], Callable[[], None], Collection[str]], ...] = (
+        ("worker", line.kill_worker, line.start_worker, TASKS),
+        ("broker", line.kill_broker, line.start_broker, TASKS),
+        ("gateway", line.kill_gateway, line.start_gateway, TASKS),
+        ("model", lambda: line.break_models(*BROKEN), line.mend_models, BROKEN),
     )
     plc = Plc(line.endpoints[MACHINE])
     for name, kill, again, tasks in cases:
