@@ -89,6 +89,7 @@ class Member:
                 group.create_task(self._handover.run(), name="handover")
                 group.create_task(self._look(successor, switch), name="fleet")
         finally:
+            await self.record.close()
             await self._redis.aclose()
 
     async def gained(self, shard: str) -> None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from lineside_gateway.dispatch.connection import LOSSES
+from lineside_gateway.dispatch.line import Line
 from lineside_gateway.fleet import names
 from lineside_gateway.fleet.lease import Leases
 from lineside_gateway.fleet.shards import Shards
@@ -66,6 +67,7 @@ class SharedRecord:
 
     def __init__(self, redis: Redis, line: str, leases: Leases, shards: Shards, hmac_key: bytes = b"") -> None:
         self._redis = redis
+        self._exchanges = Line(redis)  # one after the other: a pool would refuse what is begun at once beyond its size
         self._key = hmac_key
         self._line = line
         self._leases = leases
@@ -144,7 +146,12 @@ class SharedRecord:
             names.effects_until(self._line, shard),
         ]
         head = (self._leases.member, self._leases.token(shard))
-        return await self._redis.eval(script, len(keys), *keys, *head, *arguments)
+        (reply,) = await self._exchanges.ask([("EVAL", script, len(keys), *keys, *head, *arguments)])
+        return reply
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._exchanges.close()
 
 
 class FleetJournal:

@@ -1,6 +1,6 @@
-"""A plant of four machines in a process of its own: ten samples a second, and a line for each write it is given.
+"""A plant in a process of its own: ten samples a second of each machine, and a line for each write it is given.
 
-``python plant_side.py PORT FILE``: lines are machine, value, wall clock.
+``python plant_side.py PORT FILE MACHINES``: lines are machine, value, wall clock.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ from datetime import UTC, datetime
 from asyncua import Server, ua
 from asyncua.common.callback import CallbackType
 
-MACHINES = ("M1", "M2", "M3", "M4")
 
-
-async def main(port: int, path: str) -> None:
+async def main(port: int, path: str, machines: int) -> None:
     server = Server()
     await server.init()
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
     index = await server.register_namespace("urn:test:plc")
     loads, keys = [], {}
-    for name in MACHINES:
+    for name in (f"M{number + 1}" for number in range(machines)):
         machine = await server.nodes.objects.add_object(ua.NodeId(name, index), f"{index}:{name}")
         loads.append(
             await machine.add_variable(ua.NodeId(f"{name}.Load", index), f"{index}:Load", 1.0, ua.VariantType.Double)
@@ -50,4 +48,4 @@ async def main(port: int, path: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

@@ -34,7 +34,7 @@ broker: {{url: "{broker}"}}
 metrics: {{port: {metrics}}}
 fleet: {{member: {member}, lease_s: {lease_s}}}
 servers: [{{name: PLC, url: "opc.tcp://127.0.0.1:{port}", reconnect_min_s: 0.2, allowed_lateness_s: 0.2}}]
-equipment: [{{browse: "Objects/M?"}}]
+equipment: [{{browse: "Objects/M*"}}]
 tasks:
   - task: quick
     mode: closed_loop
@@ -66,6 +66,7 @@ class Rig:
     folder: Path
     lease_s: float = 5.0
     workers: int = 1
+    machines: int = 4
     port: int = field(default_factory=free_port)
     broker: EmbeddedBroker = field(default_factory=lambda: EmbeddedBroker(free_port()))
     ports: dict[str, int] = field(default_factory=lambda: {m: free_port() for m in "ab"})
@@ -85,7 +86,7 @@ class Rig:
             **os.environ, "PYTHONPATH": path, "LINESIDE_BROKER_URL": self.broker.url, "LINESIDE_TASKS": "quick",
             "LINESIDE_REDELIVER_AFTER_S": "3", "QUICK_DEADLINE_S": str(self.deadline_s), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
-        self.start("plant", str(HERE / "plant_side.py"), str(self.port), str(self.folder / "plant"))
+        self.start("plant", str(HERE / "plant_side.py"), str(self.port), str(self.folder / "plant"), str(self.machines))
         for number in range(self.workers):
             self.start_worker(f"worker{number}")
         return self
@@ -126,14 +127,15 @@ class Rig:
         self.start(member, "-c", "from lineside_gateway.cli import main; main()", "run", str(file), "-v")
 
     def figures(self, member: str) -> dict[str, int]:
-        """Requests of a member's gateway by how they ended, and those pending; empty where it does not answer."""
+        """Requests of a member's gateway: closed, pending, and by how they ended; empty where it does not answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[member]}/metrics", timeout=2) as answer:
                 lines = answer.read().decode().splitlines()
         except OSError:
             return {}
         found = [
-            re.match(r'lineside_requests_(?:total{.*outcome="(\w+)".*}|(pending){.*}) (.*)', line) for line in lines
+            re.match(r'lineside_requests_(?:total{.*outcome="(\w+)".*}|(pending|closed)(?:_total)?{.*}) (.*)', line)
+            for line in lines
         ]
         return {m[1] or m[2]: int(float(m[3])) for m in found if m}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,18 +32,30 @@ def decision(key: str) -> Decision:
     )  # fmt: skip
 
 
-def record(redis: Redis, member: str, key: bytes = KEY) -> SharedRecord:
-    return SharedRecord(redis, "line", Leases(redis, "line", member, SHARDS, 5.0), SHARDS, key)
+@pytest.fixture
+async def record(redis: Redis) -> AsyncIterator[Callable[..., SharedRecord]]:
+    """Makes the record as a member sees it."""
+    made: list[SharedRecord] = []
+
+    def make(member: str, key: bytes = KEY) -> SharedRecord:
+        made.append(SharedRecord(redis, "line", Leases(redis, "line", member, SHARDS, 5.0), SHARDS, key))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.close()
 
 
 async def lead(redis: Redis, member: str) -> None:
     await redis.hset(names.lease("line", "all"), mapping={"member": member, "token": ""})
 
 
-async def test_only_the_one_that_holds_the_lease_begins_and_each_key_once(redis: Redis) -> None:
+async def test_only_the_one_that_holds_the_lease_begins_and_each_key_once(
+    redis: Redis, record: Callable[..., SharedRecord]
+) -> None:
     """The other is refused by the broker, whatever it believes; the successor finds what was begun."""
     await lead(redis, "a")
-    a, b = record(redis, "a"), record(redis, "b")
+    a, b = record("a"), record("b")
     await a.begin(decision("k1"), (None,))
     with pytest.raises(FencedError, match="'a' leads") as fenced:
         await b.begin(decision("k2"), (None,))
@@ -54,14 +68,22 @@ async def test_only_the_one_that_holds_the_lease_begins_and_each_key_once(redis:
     assert (entry.remembered.decision, entry.foreign, entry.remembered.sent) == (decision("k1"), True, False)
 
 
-async def test_a_strangers_decision_is_not_taken_up(redis: Redis) -> None:
+async def test_as_many_decisions_as_there_are_begin_at_once(redis: Redis, record: Callable[..., SharedRecord]) -> None:
+    """A line with hundreds of writes in one moment has all of them noted; no bound on connections refuses one."""
+    await lead(redis, "a")
+    a = record("a")
+    await asyncio.gather(*(a.begin(decision(f"k{number}"), (None,)) for number in range(300)))
+    assert len(await a.load("all")) == 300
+
+
+async def test_a_strangers_decision_is_not_taken_up(redis: Redis, record: Callable[..., SharedRecord]) -> None:
     """With a key set, a decision that was not signed with it, or moved to another key, is left alone."""
     await lead(redis, "a")
-    await record(redis, "a", b"").begin(decision("forged"), (None,))
-    await record(redis, "a").begin(decision("mine"), (None,))
+    await record("a", b"").begin(decision("forged"), (None,))
+    await record("a").begin(decision("mine"), (None,))
     name = names.effects("line", "all")
     await redis.hset(name, "d:moved", await redis.hget(name, "d:mine"))
-    assert [e.remembered.decision.key for e in await record(redis, "b").load("all")] == ["mine"]
+    assert [e.remembered.decision.key for e in await record("b").load("all")] == ["mine"]
 
 
 async def test_the_switch_thrown_at_one_holds_all_and_a_stranger_cannot_give_it_back(
