@@ -32,6 +32,11 @@ def attempts_key(request_id: str) -> str:
     return f"lineside:attempts:{request_id}"
 
 
+def taken_key(worker: str) -> str:
+    """Key under which a worker finds the batch it has just taken; for the time of one exchange."""
+    return f"lineside:taken:{worker}"
+
+
 def parked_key(request_id: str) -> str:
     """Key under which the batch of a parked request is kept for ``PARKED_TTL_S``, to look into."""
     return f"lineside:parked:{request_id}"

@@ -1,46 +1,58 @@
 """What the broker holds of one request: its claim, its attempts, its message until that is acknowledged.
 
-Celery's own bookkeeping of a delivery, the claim and the attempts go to the broker in one exchange, and answer,
-claim and acknowledgement in another: three exchanges for a batch instead of six. With the solo pool a message is
-handled as soon as it is delivered, so attempts are counted at the delivery, before inference.
+An idle worker waits for a message as Celery does; its claim comes with the note that it was delivered. Under load
+nothing waits for the broker: before a batch is run, one write holds the answer to the batch before, the attempt at this
+one and the wish for the next, whose claim arrives while this one is computed. Attempts count when a batch begins: one
+that was fetched ahead by a worker that died with the batch before it has not been tried.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Mapping
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from redis.exceptions import ResponseError
+
 from lineside_plugins import meeting
-from lineside_workers.line import Command, Line
+from lineside_workers.line import LOSSES, Command, Line
+from lineside_workers.replies import Reply
+from lineside_workers.scripts import ANSWER, GIVE_BACK, TAKE
+
+logger = logging.getLogger(__name__)
 
 ATTEMPTS_TTL_S = 3600
 ANSWER_WITHIN_S = 15.0  # how long an answer waits for a broker that restarts
-# Whoever removes the claim answers: a request that two workers hold at once is answered once. The message of either
-# is acknowledged.
-ANSWER = """
-redis.call('ZREM', KEYS[4], ARGV[5])
-redis.call('HDEL', KEYS[5], ARGV[5])
-if redis.call('UNLINK', KEYS[1]) == 0 then return 0 end
-redis.call('UNLINK', KEYS[2])
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[1], '*', 'id', ARGV[2], 'body', ARGV[3], 'hmac', ARGV[4])
-return 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One delivery of a request. ``claim`` is None when another delivery of it has been answered, or its time is up.
 
-    ``left_s`` is the time to its deadline, by the broker's clock.
+    ``left_s`` is the time to its deadline, by the broker's clock. ``attempts`` has this one in it. ``message`` and
+    ``queue`` are of one that was taken without Celery.
     """
 
     request_id: str
-    claim: bytes | None
+    claim: bytes | memoryview | None
     attempts: int
     left_s: float
     tag: str = ""
+    message: bytes = b""
+    queue: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A command and who hears its reply; ``once`` for what must not be repeated when nobody knows whether it ran."""
+
+    command: Command
+    hear: Callable[[Reply], object] = lambda _reply: None
+    once: bool = False
 
 
 class Counter:
@@ -48,8 +60,14 @@ class Counter:
 
     def __init__(self, line: Line) -> None:
         self._line = line
+        self._taken_key = meeting.taken_key(uuid.uuid4().hex)
         self._open: Delivery | None = None
-        self._answered_tag: str | None = None
+        self._outbox: list[Errand] = []  # leaves with the next batch that begins, or when none follows
+        self._away: list[Errand] = []  # written; the replies are still to be read
+        self._found: list[Reply] | None = None
+        self._next: Delivery | None = None
+        self._refused = False
+        self._answered: set[str] = set()
 
     def take_in(self, request_id: str, *commands: Command, tag: str = "") -> Delivery:
         """Count the attempt and fetch the claim, after ``commands`` in the same exchange.
@@ -57,17 +75,10 @@ class Counter:
         Raises:
             RedisError, OSError: The broker is lost; Celery delivers the request again.
         """
-        attempts = meeting.attempts_key(request_id)
-        replies = self._line.ask(
-            *commands,
-            ("INCR", attempts),
-            ("EXPIRE", attempts, ATTEMPTS_TTL_S),
-            ("PTTL", meeting.claim_key(request_id)),
-            ("GET", meeting.claim_key(request_id)),
-        )
+        key = meeting.claim_key(request_id)
+        replies = self._line.ask(*commands, *_counted(request_id), ("PTTL", key), ("GET", key))
         attempt, _, ttl_ms, claim = replies[-4:]
-        left_s = math.inf if ttl_ms < 0 else ttl_ms / 1e3 - meeting.CLAIM_SLACK_S  # below 0: it does not expire
-        self._open = Delivery(request_id, claim, int(attempt), left_s, tag)
+        self._open = Delivery(request_id, claim, int(attempt), _left_s(ttl_ms), tag)
         return self._open
 
     def delivery(self, request_id: str) -> Delivery:
@@ -81,12 +92,22 @@ class Counter:
             found, self._open = self.take_in(request_id), None
         return found
 
-    def answer(self, delivery: Delivery, stream: str, body: bytes, signature: str) -> bool:
-        """Send the answer and acknowledge the message; False when the request has been answered before.
+    def begin(self, delivery: Delivery, queues: Sequence[str] = ()) -> None:
+        """Send the answer to the batch before, the attempt at ``delivery``, and ask ``queues`` for the batch after it.
+
+        Nothing is waited for; ``follow`` reads what comes back.
 
         Raises:
-            RedisError, OSError: The broker stayed away; the request is delivered again.
+            RedisError, OSError: The broker stayed away; what was not answered is delivered again.
         """
+        if delivery.message:  # one that came by Celery has been counted
+            self._outbox += [Errand(c) for c in _counted(delivery.request_id)]
+        self._send(queues)
+
+    def answer(
+        self, delivery: Delivery, stream: str, body: bytes, signature: str, heard: Callable[[bool], object]
+    ) -> None:
+        """Put the answer to ``delivery`` among what leaves next; ``heard`` is told whether it was the first."""
         keys = (
             meeting.claim_key(delivery.request_id),
             meeting.attempts_key(delivery.request_id),
@@ -95,25 +116,120 @@ class Counter:
             meeting.UNACKED,
         )
         arguments = (meeting.REPLY_MAX_ENTRIES, delivery.request_id, body, signature, delivery.tag)
-        command = ("EVAL", ANSWER, len(keys), *keys, *arguments)
-        (sent,) = self._line.ask_again(command, within_s=ANSWER_WITHIN_S)
-        self._answered_tag = delivery.tag
-        return bool(sent)
+
+        def hear(reply: Reply) -> None:
+            if isinstance(reply, ResponseError):
+                logger.error("answer refused by the broker request=%s error=%s", delivery.request_id, reply)
+                return
+            self._answered.add(delivery.tag)
+            heard(bool(reply))
+
+        self._outbox.append(Errand(("EVAL", ANSWER, len(keys), *keys, *arguments), hear))
 
     def park(self, delivery: Delivery, task: str, config: Mapping[str, object], cause: str, now: float) -> None:
-        """Keep the claim for a day under its cause, to look into and to try again.
-
-        Raises:
-            RedisError, OSError: The broker is lost.
-        """
+        """Keep the claim for a day under its cause, to look into and to try again; leaves before the answer."""
         key = meeting.parked_key(delivery.request_id)
         row: Command = ("task", task, "cause", cause, "at", now, "config", json.dumps(config))
-        self._line.ask(
-            ("HSET", key, *row, "claim", delivery.claim or b""),
-            ("EXPIRE", key, meeting.PARKED_TTL_S),
-        )
+        self._outbox += [
+            Errand(("HSET", key, *row, "claim", delivery.claim or b"")),
+            Errand(("EXPIRE", key, meeting.PARKED_TTL_S)),
+        ]
+
+    def drop(self, delivery: Delivery) -> None:
+        """Acknowledge without an answer what did not come by Celery, which acknowledges by itself."""
+        if delivery.message:
+            self._outbox += [
+                Errand(("ZREM", meeting.UNACKED_INDEX, delivery.tag)), Errand(("HDEL", meeting.UNACKED, delivery.tag))
+            ]  # fmt: skip
+
+    def follow(self, queues: Sequence[str] = (), *, leave: bool = False) -> Delivery | None:
+        """The batch that follows. None when there is none; what was to be said has then been said.
+
+        ``queues`` are asked once more when none was fetched ahead. With ``leave`` one that was goes back to its queue.
+
+        Raises:
+            RedisError, OSError: The broker stayed away; what was not answered is delivered again.
+        """
+        self._hear()
+        if leave and self._next is not None:
+            keys = (meeting.UNACKED_INDEX, meeting.UNACKED, self._next.queue)
+            self._outbox.append(Errand(("EVAL", GIVE_BACK, 3, *keys, self._next.tag, self._next.message)))
+            self._next = None
+        if self._next is None:
+            self._send(() if leave else queues)
+            self._hear()
+        found, self._next = self._next, None
+        return found
 
     def acknowledged(self, tag: str) -> bool:
         """Whether the broker holds the message of ``tag`` no more; asked once, when Celery acknowledges it."""
-        answered, self._answered_tag = self._answered_tag, None
-        return answered == tag
+        answered, self._answered = self._answered, set()
+        return tag in answered
+
+    def _send(self, queues: Sequence[str]) -> None:
+        errands, self._outbox = [*self._outbox, *self._wish(queues)], []
+        if not errands:
+            return
+        self._away = errands
+        try:
+            self._line.send(*[e.command for e in errands])
+        except LOSSES:
+            self._repeat()
+
+    def _hear(self) -> None:
+        errands, self._away = self._away, []
+        if not errands:
+            return
+        try:
+            replies = self._line.receive()
+        except LOSSES:
+            self._away = errands
+            self._repeat()
+            return
+        for errand, reply in zip(errands, replies, strict=True):
+            errand.hear(reply)
+
+    def _repeat(self) -> None:
+        """Say again what may be said twice, until the broker is there."""
+        errands, self._away = [e for e in self._away if not e.once], []
+        if errands:
+            replies = self._line.ask_again(*[e.command for e in errands], within_s=ANSWER_WITHIN_S)
+            for errand, reply in zip(errands, replies, strict=True):
+                errand.hear(reply)
+
+    def _wish(self, queues: Sequence[str]) -> list[Errand]:
+        """Asks for the next message; its claim follows as a reply of its own."""
+        if not queues or self._refused:
+            return []
+        keys = (self._taken_key, meeting.UNACKED_INDEX, meeting.UNACKED, *queues)
+        return [
+            Errand(("EVAL", TAKE, len(keys), *keys, time.time()), self._hear_taken, once=True),
+            Errand(("GET", self._taken_key), self._hear_claim, once=True),
+            Errand(("UNLINK", self._taken_key), once=True),
+        ]
+
+    def _hear_taken(self, reply: Reply) -> None:
+        self._found = None
+        if not isinstance(reply, ResponseError):
+            self._found = reply
+        elif "NOPERM" in str(reply):
+            self._refused = True
+            logger.warning("batches are not fetched ahead; renew the worker's user from docker/users.acl: %s", reply)
+
+    def _hear_claim(self, reply: Reply) -> None:
+        if self._found is None:
+            return
+        message, request_id, tag, queue, attempts, left_ms = self._found
+        claim = None if isinstance(reply, ResponseError) else reply
+        self._next = Delivery(
+            request_id.decode(), claim, attempts + 1, _left_s(left_ms), tag.decode(), message, queue.decode()
+        )
+
+
+def _counted(request_id: str) -> list[Command]:
+    key = meeting.attempts_key(request_id)
+    return [("INCR", key), ("EXPIRE", key, ATTEMPTS_TTL_S)]
+
+
+def _left_s(ttl_ms: int) -> float:
+    return math.inf if ttl_ms < 0 else ttl_ms / 1e3 - meeting.CLAIM_SLACK_S  # below 0: it does not expire

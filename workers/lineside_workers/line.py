@@ -1,4 +1,7 @@
-"""Commands to the broker written together and answered together, on one connection."""
+"""Commands to the broker written together and answered together, on one connection.
+
+What is sent may be answered later: the broker works while the worker computes.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as SilentError
 
 from lineside_workers import broker
+from lineside_workers.replies import Replies, Reply
 
-Command: TypeAlias = Sequence[str | bytes | int | float]
-_READ_BYTES = 1 << 19  # a batch of 393 KB in one piece where the kernel has it whole
+Command: TypeAlias = Sequence[str | bytes | memoryview | int | float]
+LOSSES = (ConnectionLostError, SilentError, OSError)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
 _CONNECT_WITHIN_S, _ANSWER_WITHIN_S = 2.0, 10.0  # a broker that was stopped, not ended, keeps its sockets open
 
@@ -24,36 +28,62 @@ class Line:
     def __init__(self, url: str) -> None:
         """Where the broker is; connects when first used, and again after a loss."""
         self._pool = broker.pool(  # kept: a connection by way of sentinels asks it who is master
-            url,
-            socket_read_size=_READ_BYTES,
-            socket_connect_timeout=_CONNECT_WITHIN_S,
-            socket_timeout=_ANSWER_WITHIN_S,
+            url, socket_connect_timeout=_CONNECT_WITHIN_S, socket_timeout=_ANSWER_WITHIN_S
         )
         self._connection: Any = self._pool.make_connection()
+        self._socket: Any = None
+        self._replies: Replies | None = None
+        self._awaited = 0
 
-    def ask(self, *commands: Command) -> list[Any]:
+    def send(self, *commands: Command) -> None:
+        """Write ``commands``; ``receive`` gets their replies. What was sent before and not received is given up.
+
+        Raises:
+            RedisError, OSError: The broker is lost, and nobody knows which of them it has run.
+        """
+        if self._awaited:
+            self.close()
+        try:
+            if self._replies is None or not self._connection.is_connected:
+                self._connect()
+            self._socket.sendall(_packed(commands))
+        except BaseException:
+            self.close()
+            raise
+        self._awaited = len(commands)
+
+    def receive(self) -> list[Reply]:
+        """The replies to what was sent last, in order; what the broker refused is a ResponseError among them.
+
+        Raises:
+            RedisError, OSError: The broker is lost, and nobody knows which of the commands it has run.
+        """
+        if self._replies is None:
+            raise ConnectionLostError("the broker is lost; what was sent was given up")
+        try:
+            found = [self._replies.read() for _ in range(self._awaited)]
+        except BaseException:
+            self.close()
+            raise
+        self._awaited = 0
+        return found
+
+    def ask(self, *commands: Command) -> list[Reply]:
         """The reply to each command, in order; the broker runs them one after the other, others' in between.
 
         Raises:
             RedisError, OSError: The broker is lost, and nobody knows which of them it has run.
             ResponseError: It refused one; the others have been run.
         """
-        connection = self._connection
-        try:
-            if not connection.is_connected:
-                connection.connect()  # by way of sentinels where there are any, as sending would not
-            connection.send_packed_command(connection.pack_commands(commands))
-            replies = [self._reply() for _ in commands]
-        except BaseException:
-            connection.disconnect()
-            raise
-        refused = [r for r in replies if isinstance(r, ResponseError)]
-        if refused:
-            raise refused[0]
+        self.send(*commands)
+        replies = self.receive()
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
         return replies
 
-    def ask_again(self, *commands: Command, within_s: float) -> list[Any]:
-        """``ask`` until the broker is there, for at most ``within_s``: for commands that may run twice.
+    def ask_again(self, *commands: Command, within_s: float) -> list[Reply]:
+        """Replies as ``receive`` has them, once the broker is there: for commands that may run twice.
 
         Raises:
             RedisError, OSError: The broker stayed away.
@@ -61,19 +91,32 @@ class Line:
         until, wait = time.monotonic() + within_s, _FIRST_WAIT_S
         while True:
             try:
-                return self.ask(*commands)
-            except (ConnectionLostError, SilentError, OSError):
+                self.send(*commands)
+                return self.receive()
+            except LOSSES:
                 if time.monotonic() + wait > until:
                     raise
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
-    def _reply(self) -> Any:
-        try:
-            return self._connection.read_response()
-        except ResponseError as e:
-            return e
-
     def close(self) -> None:
         """Close the connection."""
+        self._awaited, self._replies, self._socket = 0, None, None
         self._connection.disconnect()
+
+    def _connect(self) -> None:
+        self._connection.disconnect()
+        self._connection.connect()  # by way of sentinels where there are any; logged in, over TLS where that is wanted
+        # redis-py has no public way to its socket; kombu's Redis transport uses the same name.
+        self._socket = self._connection._sock  # noqa: SLF001
+        self._replies = Replies(self._socket)
+
+
+def _packed(commands: Sequence[Command]) -> bytes:
+    out: list[bytes | memoryview] = []
+    for command in commands:
+        out.append(b"*%d\r\n" % len(command))
+        for value in command:
+            part = value if isinstance(value, bytes | memoryview) else str(value).encode()
+            out += (b"$%d\r\n" % len(part), part, b"\r\n")
+    return b"".join(out)

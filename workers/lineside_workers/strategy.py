@@ -2,20 +2,27 @@
 
 Celery's own strategy makes a request object, keeps its state for inspection, traces the task and sends its signals: a
 tenth of the forward pass of a small model for each batch. None of it decides anything here: claims, attempts and
-deadlines are the desk's, and results go to a stream. As soon as somebody watches, or has revoked a task, Celery's own
+deadlines are the desk's, and results go to a stream. Nor does Celery deliver what waits while a request is answered:
+the desk takes it itself, for a tenth of a second. As soon as somebody watches, or has revoked a task, Celery's own
 strategy is what runs.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 from celery.exceptions import InvalidTaskError
+from celery.worker import state
 from celery.worker.strategy import default
 
+from lineside_workers.desk import Turn
+
 logger = logging.getLogger(__name__)
+
+TURN_S = 0.1  # then Celery has its timers, its commands and its signals looked at
 
 
 def direct(task: Any, app: Any, consumer: Any) -> Callable[..., None]:
@@ -33,8 +40,13 @@ def direct(task: Any, app: Any, consumer: Any) -> Callable[..., None]:
             args, kwargs, _workflow = message.payload
         except (TypeError, ValueError) as e:
             raise InvalidTaskError(f"the message is not of Celery's task protocol 2: {e}") from e
+
+        def leave() -> bool:
+            return revoked or _tells_of_tasks(eventer) or (state.should_stop, state.should_terminate) != (None, None)
+
+        queues = [q.name for q in consumer.task_consumer.queues]
         try:
-            task.run(*args, **kwargs)
+            task.run(*args, turn=Turn(queues, time.monotonic() + TURN_S, leave), **kwargs)
         except Exception:  # supervision point: the message is done with, as with Celery; the gateway asks again
             logger.exception("request_failed task=%s", task.name)
         ack(logger, consumer.connection_errors)

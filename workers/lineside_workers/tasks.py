@@ -19,7 +19,7 @@ from lineside_plugins.memory import keep_freed_memory
 from lineside_workers import broker, deliveries
 from lineside_workers.app import app
 from lineside_workers.counter import Counter
-from lineside_workers.desk import Desk
+from lineside_workers.desk import ONE, Desk, Turn
 from lineside_workers.errors import WorkerError
 from lineside_workers.heartbeat import Heartbeat
 from lineside_workers.host import Host
@@ -47,9 +47,9 @@ _process: list[_Process] = []
 @app.task(  # type: ignore[untyped-decorator]  # Celery ships no types
     name=meeting.CELERY_TASK, ignore_result=True, Strategy="lineside_workers.strategy:direct"
 )
-def recommend(_claim_key: str, task: str, meta: dict[str, Any]) -> None:
-    """Answer one request; whatever goes wrong with it is part of the answer."""
-    _process[0].desk.handle(task, meta)
+def recommend(_claim_key: str, task: str, meta: dict[str, Any], turn: Turn = ONE) -> None:
+    """Answer one request, and those that follow in its turn; whatever goes wrong with one is part of its answer."""
+    _process[0].desk.handle(task, meta, turn)
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]  # Celery ships no types

@@ -48,7 +48,7 @@ def encode_batch(batch: WindowBatch) -> bytes:
     return b"".join([_HEAD.pack(MAGIC, len(head)), head, values, good, *blobs])
 
 
-def decode_batch(data: bytes) -> WindowBatch:
+def decode_batch(data: bytes | memoryview) -> WindowBatch:
     """The batch; ``values`` is a read-only view on ``data``.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from lineside_plugins.wire.errors import WireError
 
 
-def sign(key: bytes, meta: Mapping[str, object], body: bytes) -> str:
+def sign(key: bytes, meta: Mapping[str, object], body: bytes | memoryview) -> str:
     """HMAC-SHA256 over ``meta`` (canonical JSON, without its own "hmac") and ``body``; hex.
 
     SHA-256 because processors have instructions for it: 0.32 ms for a batch of 393 KB, keyed BLAKE2b 0.61 ms.
@@ -23,7 +23,7 @@ def sign(key: bytes, meta: Mapping[str, object], body: bytes) -> str:
     return mac.hexdigest()
 
 
-def verify(key: bytes, meta: Mapping[str, object], body: bytes) -> None:
+def verify(key: bytes, meta: Mapping[str, object], body: bytes | memoryview) -> None:
     """Check ``meta["hmac"]`` in constant time.
 
     Raises:

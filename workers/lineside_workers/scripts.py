@@ -1,0 +1,50 @@
+"""What the broker does in one step for a worker, as Lua: take a message, give it back, answer a request."""
+
+from __future__ import annotations
+
+from lineside_plugins import meeting
+
+# The next message of the first queue that has one goes from its queue to the notes of what is delivered, as kombu has
+# them, and its batch to a key of this worker: a copy, because a string of 393 KB that passes through Lua costs 0.2 ms,
+# the copy 0.02 ms. What Celery has to look at itself (another task, a later time, another format) stays in its queue.
+# A right that is missing is found before anything has moved.
+# KEYS: taken, unacked index, unacked, queues. ARGV: now.
+TAKE = f"""
+for i = 4, #KEYS do
+  local message = redis.call('LINDEX', KEYS[i], -1)
+  if message then
+    local id = string.match(message, '"id":%s*"([^"]+)"')
+    local tag = string.match(message, '"delivery_tag":%s*"([^"]+)"')
+    if not (id and tag and string.find(message, '"task":%s*"{meeting.CELERY_TASK}"')
+            and string.find(message, '"eta":%s*null')) then return false end
+    local claim = '{meeting.claim_key("")}' .. id
+    redis.call('COPY', claim, KEYS[1], 'REPLACE')
+    local attempts = redis.call('GET', '{meeting.attempts_key("")}' .. id)
+    local left = redis.call('PTTL', claim)
+    redis.call('ZADD', KEYS[2], ARGV[1], tag)
+    redis.call('HSET', KEYS[3], tag, '[' .. message .. ',"","' .. KEYS[i] .. '"]')
+    redis.call('RPOP', KEYS[i])
+    return {{message, id, tag, KEYS[i], tonumber(attempts or 0), left}}
+  end
+end
+return false
+"""
+
+# To the front of its queue, unless its time is up and another worker has it. KEYS: unacked index, unacked, queue.
+# ARGV: tag, message.
+GIVE_BACK = """
+redis.call('ZREM', KEYS[1], ARGV[1])
+if redis.call('HDEL', KEYS[2], ARGV[1]) == 1 then redis.call('RPUSH', KEYS[3], ARGV[2]) end
+return 1
+"""
+
+# Whoever removes the claim answers: a request that two workers hold at once is answered once. The message of either
+# is acknowledged. KEYS: claim, attempts, stream, unacked index, unacked. ARGV: most entries, id, body, hmac, tag.
+ANSWER = """
+redis.call('ZREM', KEYS[4], ARGV[5])
+redis.call('HDEL', KEYS[5], ARGV[5])
+if redis.call('UNLINK', KEYS[1]) == 0 then return 0 end
+redis.call('UNLINK', KEYS[2])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[1], '*', 'id', ARGV[2], 'body', ARGV[3], 'hmac', ARGV[4])
+return 1
+"""
