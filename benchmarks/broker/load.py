@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from lineside_gateway.dispatch.connection import connect
 from lineside_gateway.dispatch.line import Line
 from lineside_plugins import meeting
-from lineside_workers import counter
+from lineside_workers import counter, scripts
 
 TASK = "bench"
 IN_FLIGHT = 3  # batches per gateway, as the dispatcher has them
@@ -115,6 +115,6 @@ async def _work(load: Load, line: Line, number: int) -> None:
             )
             keys = (claim, attempts, stream, meeting.UNACKED_INDEX, meeting.UNACKED)
             arguments = (meeting.REPLY_MAX_ENTRIES, request_id, answer, "", tag)
-            await line.ask([("EVAL", counter.ANSWER, len(keys), *keys, *arguments)])
+            await line.ask([("EVAL", scripts.ANSWER, len(keys), *keys, *arguments)])
     finally:
         await line.close()
