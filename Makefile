@@ -6,7 +6,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak-ingest test-faults check format docs constraints train story evaluate bench-server bench-ingest bench-tags bench-models bench-dispatch bench-broker bench-gpu clean
+.PHONY: help install demo test soak-ingest test-faults check format docs constraints train story evaluate bench-server bench-ingest bench-tags bench-models bench-drift bench-dispatch bench-broker bench-gpu clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,9 @@ bench-tags: .venv/.runtime  ## 50,000 tags at 1 Hz and 10,000 at 10 Hz into wind
 
 bench-models: .venv/.runtime  ## Models on public data beside trees; half an hour; ARGS="--only cmapss,ai4i", needs LINESIDE_DATA
 	@$(BIN)/python -m benchmarks.models $(ARGS)
+
+bench-drift: .venv/.runtime  ## RefPlant's own sensor fault found by the drift watch: delay and false alarms; two minutes
+	@$(BIN)/python -m lineside_trials.sensors $(ARGS)
 
 bench-dispatch: .venv/.dev  ## Lineside beside the bare forward pass and other model servers: CPU, throughput, latency
 	@$(BIN)/python -m benchmarks.dispatch $(ARGS)

@@ -3,9 +3,9 @@
 from lineside_plant.errors import CommandError, PlantError, RecordingError, SpecError
 from lineside_plant.events import PLANT_EPOCH, EventKind, PlantEvent, TagChange, time_us
 from lineside_plant.kpis import Counts, Kpis
-from lineside_plant.machines import Mode, State
+from lineside_plant.machines import Hidden, Mode, State
 from lineside_plant.orders import JobOrder, OrderState
-from lineside_plant.plant import Hidden, Observe, Plant, PlantOutput
+from lineside_plant.plant import Observe, Plant, PlantOutput
 from lineside_plant.policies import (
     Dispatch,
     Inspection,

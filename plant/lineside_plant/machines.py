@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 import numpy as np
@@ -83,6 +84,17 @@ class Life:
         return min(spec.drift_gain, 1.0 + spec.drift_per_h * max(0.0, self.age_h - self.drift_after_h))
 
 
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """The true state of a machine, for oracles and tests. No server shows it."""
+
+    x: float
+    mode: str
+    age_h: float
+    wear: float
+    sensor_gain: float
+
+
 class Machine:
     """One machine of the line: what it does now, how worn it is, what it has used. Mutated by the line's processes."""
 
@@ -128,6 +140,12 @@ class Machine:
         life = Life(self.spec, self._streams.generator(self.name, "life", self._lives))
         self._lives += 1
         return life
+
+    @property
+    def hidden(self) -> Hidden:
+        """Its true state now."""
+        life = self.life
+        return Hidden(life.x, life.mode.value, life.age_h, self.wear, life.sensor_gain(self.spec))
 
     def renew(self) -> None:
         """Begin the next life, as good as new, with a sensor mounted afresh."""

@@ -11,7 +11,7 @@ from lineside_plant.errors import CommandError, SpecError
 from lineside_plant.events import Journal, PlantEvent, time_us
 from lineside_plant.kpis import Counts, Kpis, Ledger, kpis_of
 from lineside_plant.line import Line
-from lineside_plant.machines import Machine, State
+from lineside_plant.machines import Hidden, Machine, State
 from lineside_plant.mills import Mill, Stage
 from lineside_plant.orders import JobOrder, Order
 from lineside_plant.policies import Policy
@@ -38,16 +38,6 @@ class PlantOutput:
     machines: dict[str, MachineSamples]
     events: list[PlantEvent]
     job_orders_changed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Hidden:
-    """The true state of a machine, for oracles and tests. No server shows it."""
-
-    x: float
-    mode: str
-    age_h: float
-    wear: float
 
 
 class Plant:
@@ -164,8 +154,7 @@ class Plant:
 
     def hidden(self, machine: str) -> Hidden:
         """The true state of ``machine``; for oracles and tests only."""
-        m = self._machine(machine)
-        return Hidden(m.life.x, m.life.mode.value, m.life.age_h, m.wear)
+        return self._machine(machine).hidden
 
     # --- commands
 
@@ -250,6 +239,15 @@ class Plant:
         if not 0 <= family < FAMILIES or quantity < 1:
             return False
         return self._orders_changed(self._line.orders.store(Order(order_id, family, quantity, self.now_s, due_s)))
+
+    def drift_sensor(self, machine: str) -> None:
+        """Let the vibration sensor of ``machine`` begin to drift, as it does by itself once in a while.
+
+        Raises:
+            CommandError: The plant has no such machine.
+        """
+        life = self._machine(machine).life
+        life.drift_after_h = min(life.drift_after_h, life.age_h)
 
     # --- figures
 

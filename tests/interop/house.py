@@ -12,7 +12,7 @@ from pathlib import Path
 from lineside_gateway.hosting import Access, Role
 from lineside_gateway.hosting.users import UsersFile
 from lineside_gateway.opcua.security import Pki
-from lineside_gateway.publish import Answer, HistoryStore, HostedServer, HostedTask
+from lineside_gateway.publish import AlarmAnswer, Answer, HistoryStore, HostedServer, HostedTask
 from lineside_gateway.settings.model import Mode
 from lineside_plugins.contract import DataType, OutputField, Outputs
 from lineside_plugins.types import Kind, Reason, Recommendation
@@ -39,6 +39,9 @@ class Desk:
 
     taken: list[Answer] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
+
+    def note(self, answer: AlarmAnswer) -> str:
+        return f"nobody notes {answer.tag}"
 
     def take(self, answer: Answer) -> str:
         self.taken.append(answer)

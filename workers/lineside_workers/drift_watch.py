@@ -1,8 +1,9 @@
 """Whether what a model reads and says is still what it learned from, machine by machine.
 
-Per tag of a machine ADWIN follows the mean of its windows; per machine one more follows the output. A change counts as
-drift where the mean after it lies outside what training windows showed: a machine that changes its load within the
-known range changes, and does not drift. So does a machine of which the model abstains again and again over one tag.
+A sensor that leaves the others drifts, also within what other machines show (``sensor_watch``). Per tag of a machine
+ADWIN follows the mean of its windows; per machine one more follows the output. A change counts as drift where the mean
+after it lies outside what training windows showed: a machine that changes its load within the known range changes, and
+does not drift. So does a machine of which the model abstains again and again over one tag.
 
 Source: Bifet and Gavaldà, Learning from Time-Changing Data with Adaptive Windowing (2007); river's implementation.
 """
@@ -23,8 +24,10 @@ from numpy.typing import NDArray
 from lineside_plugins.contract import DataType, Outputs
 from lineside_plugins.types import Abstention, Recommendation, WindowBatch
 from lineside_plugins.wire import Drift
+from lineside_workers.learning.relations import Relation
+from lineside_workers.sensor_watch import SensorWatch
 
-REFERENCE, OUTPUT = "reference", ""
+REFERENCE, RELATIONS, OUTPUT = "reference", "relations", ""
 DELTA = 0.002  # ADWIN's own default: the share of changes seen where there are none
 SLACK = 0.25  # of the range of training windows, outside of which a mean is strange
 ABSTAINED_IN_A_ROW = 3  # looks over one tag; fewer are a passing state
@@ -53,6 +56,8 @@ class _Followed:
 @dataclass(slots=True)
 class _Machine:
     followed: dict[str, _Followed]
+    sensors: list[SensorWatch]
+    seen: np.datetime64 | None = None  # end of the newest cell the sensors were told
     abstained: Counter[str] = field(default_factory=Counter)
     cause: str = ""
 
@@ -60,12 +65,15 @@ class _Machine:
 class DriftWatch:
     """Follows the machines of one model in one process. ``ranges`` are lowest and highest training means by tag."""
 
-    def __init__(self, ranges: Mapping[str, tuple[float, float]], output: str) -> None:
+    def __init__(
+        self, ranges: Mapping[str, tuple[float, float]], output: str, relations: Sequence[Relation] = ()
+    ) -> None:
         """``output`` names the field followed; its range is under ``OUTPUT``."""
         # river takes a second to import, and only models with a reference need it.
         self._new_adwin: Callable[[], Any] = partial(import_module("river.drift").ADWIN, delta=DELTA, clock=1)
         self._ranges = {tag: _widened(*limits) for tag, limits in ranges.items()}
         self._output = output
+        self._relations = tuple(relations)
         self._machines: dict[str, _Machine] = {}
 
     @classmethod
@@ -76,7 +84,9 @@ class DriftWatch:
             return None
         deciles = cast("Mapping[str, Sequence[float]]", reference)
         numbers = [f.name for f in outputs.fields if f.data_type is DataType.DOUBLE]
-        return cls({tag: (float(d[0]), float(d[-1])) for tag, d in deciles.items()}, numbers[0] if numbers else "")
+        ranges = {tag: (float(d[0]), float(d[-1])) for tag, d in deciles.items()}
+        rows = cast("Sequence[Mapping[str, Any]]", config.get(RELATIONS, ()))
+        return cls(ranges, numbers[0] if numbers else "", [Relation.from_json(row) for row in rows])
 
     def see(
         self, batch: WindowBatch, said: Sequence[Recommendation | None], abstained: Mapping[int, Abstention]
@@ -88,6 +98,7 @@ class DriftWatch:
             means: NDArray[np.float32] = np.nanmean(batch.values, axis=1)
         for i, name in enumerate(batch.equipment_ids):
             machine = self._machine(name)
+            _tell_sensors(machine, batch, i)
             for c, tag in enumerate(batch.tags):
                 if tag in machine.followed and np.isfinite(means[i, c]):
                     machine.followed[tag].add(float(means[i, c]))
@@ -112,26 +123,51 @@ class DriftWatch:
         if name not in self._machines:
             if len(self._machines) >= MAX_MACHINES:
                 self._machines.pop(next(iter(self._machines)))
-            self._machines[name] = _Machine({t: _Followed(self._new_adwin(), *r) for t, r in self._ranges.items()})
+            followed = {t: _Followed(self._new_adwin(), *r) for t, r in self._ranges.items()}
+            self._machines[name] = _Machine(followed, [SensorWatch(r) for r in self._relations])
         return self._machines[name]
 
 
+def _tell_sensors(machine: _Machine, batch: WindowBatch, row: int) -> None:
+    """Show the cells of a window that were not seen before to the machine's sensor watches; late windows show none."""
+    end, length = batch.end[row], batch.values.shape[1]
+    if not machine.sensors or np.isnat(end):
+        return
+    period = np.timedelta64(round(1e6 * batch.period_s), "us")
+    new = length if machine.seen is None else round((end - machine.seen) / period)
+    if new <= 0:
+        return
+    machine.seen = end
+    fresh = batch.values[row, -min(new, length) :].astype(np.float64)
+    cells = {tag: fresh[:, c] for c, tag in enumerate(batch.tags)}
+    for sensor in machine.sensors:
+        sensor.missed(max(0, new - length))
+        sensor.add(cells)
+
+
 def _drifts(name: str, machine: _Machine) -> list[Drift]:
-    out = []
+    out = [Drift(name, s.relation.tag, _left(name, s), s.times) for s in machine.sensors if s.drifted]
+    known = {d.tag for d in out}
     for tag, one in machine.followed.items():
-        if one.strange:
+        if one.strange and tag not in known:
             level = float(one.adwin.estimation)
             what = f"{name}.{tag}" if tag else f"what is said about {name}"
             out.append(
                 Drift(name, tag, f"{what} has drifted to {level:.3g}; learned from {one.low:.3g} to {one.high:.3g}")
             )
-    known = {d.tag for d in out}
+    known |= {d.tag for d in out}
     out += [
         Drift(name, tag, f"{name}: {machine.cause}")
         for tag, times in machine.abstained.items()
         if times >= ABSTAINED_IN_A_ROW and tag not in known
     ]
     return out
+
+
+def _left(name: str, sensor: SensorWatch) -> str:
+    tag, others = sensor.relation.tag, ", ".join(sensor.relation.inputs)
+    much = f"{sensor.moved:+.3g} off" if sensor.gain is None else f"{sensor.gain:.2g} times"
+    return f"{name}.{tag} shows {much} what {others} say it should, compared with the same machine before"
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:

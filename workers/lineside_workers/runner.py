@@ -18,7 +18,7 @@ from lineside_plugins.contract import TaskPlugin
 from lineside_plugins.enforcement import AdviceCheck, RefusedError, check_batch, quality
 from lineside_plugins.synthetic import synthetic_batch
 from lineside_plugins.types import Abstention, Advice, ContractError, FloatArray, Recommendation, TimeArray, WindowBatch
-from lineside_plugins.wire import BatchResult, Refusal, Status
+from lineside_plugins.wire import BatchResult, Drift, Refusal, Status
 from lineside_workers import device as devices
 from lineside_workers.drift_watch import DriftWatch
 from lineside_workers.errors import ModelError, WorkerError
@@ -152,16 +152,21 @@ class Runner:
                 entries[row] = self._stamp(batch.equipment_ids[row], ends[row], self._check(advice), shares[row])
             except RefusedError as e:
                 refused[row] = str(e)
-        self._count(len(batch), entries, refused)
         drift = () if self._watch is None else self._watch.see(batch, entries, abstained)
+        abstains = _on_drift(batch, entries, drift)
+        refused |= abstains
+        self._count(len(batch), entries, refused)
         return BatchResult(
             Status.ANSWERED,
             tuple(entries),
-            tuple(Refusal(i, f"task '{self.task_name}': {refused[i]}", i in abstained) for i in sorted(refused)),
+            tuple(
+                Refusal(i, f"task '{self.task_name}': {refused[i]}", i in abstained or i in abstains)
+                for i in sorted(refused)
+            ),
             meta={
                 "device": self.device,
                 "inference_s": round(time.perf_counter() - started, 6),
-                FAULTS: len(refused) - poor - len(abstained),
+                FAULTS: len(refused) - poor - len(abstained) - len(abstains),
             },
             drift=drift,
             watched=self._watch is not None,
@@ -245,6 +250,15 @@ class Runner:
             except Exception as e:  # noqa: BLE001  # supervision point: a cold start costs time, not correctness
                 logger.warning("warm-up failed task=%s windows=%d error=%s", self.task_name, size, _sentence(e))
                 return
+
+
+def _on_drift(batch: WindowBatch, entries: list[Recommendation | None], drift: Sequence[Drift]) -> dict[int, str]:
+    """Take back what was said of machines on which an input drifts: rows with the cause."""
+    causes = {d.equipment_id: d.cause for d in drift if d.tag}
+    rows = [i for i, name in enumerate(batch.equipment_ids) if name in causes and entries[i] is not None]
+    for row in rows:
+        entries[row] = None
+    return {row: causes[batch.equipment_ids[row]] for row in rows}
 
 
 def _iso_times(end: TimeArray) -> list[str]:

@@ -30,7 +30,7 @@ def record(context: typer.Context) -> None:
 
       lineside record --plants 6 --hours 168 --out var/recorded
 
-      lineside record --hours 48 --after 168 --drift A1:VibRms:3 --append --out var/recorded/plant-1
+      lineside record --hours 48 --after 168 --drift A1:VibRms --append --out var/recorded/plant-1
     """
     require("trials")
     _run("lineside_trials.record", context.args)

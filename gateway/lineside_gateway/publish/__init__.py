@@ -1,6 +1,6 @@
 """The hosted OPC UA server: recommendations as nodes for HMIs, PLCs and MES programs."""
 
-from lineside_gateway.publish.conditions import Answer, Answers, Verdict
+from lineside_gateway.publish.conditions import AlarmAnswer, Answer, Answers, Verdict
 from lineside_gateway.publish.diagnostics import Diagnostics
 from lineside_gateway.publish.errors import HostingError, PublishError
 from lineside_gateway.publish.fields import State
@@ -11,6 +11,7 @@ from lineside_gateway.publish.server import HostedServer
 
 __all__ = [
     "NAMESPACE_URI",
+    "AlarmAnswer",
     "Answer",
     "Answers",
     "Diagnostics",

@@ -19,6 +19,7 @@ from lineside_gateway.hosting import Access, Rights, Role, hosting_server
 from lineside_gateway.publish.advisory import HOLD, RELEASE, add_advisory_methods
 from lineside_gateway.publish.companions import Companions
 from lineside_gateway.publish.conditions import Answers, ConditionDesk, NoAnswers
+from lineside_gateway.publish.conditions.desk import About
 from lineside_gateway.publish.conditions.methods import ConditionMethods
 from lineside_gateway.publish.diagnostics import DiagnosticNodes, Diagnostics
 from lineside_gateway.publish.endpoint import check_free, listen
@@ -190,6 +191,8 @@ class HostedServer:
         async with self._one_at_a_time:
             for nodes in hit:
                 await nodes.fail(fault, cause)
+            if fault is not Fault.ABSTAINED and self._desk is not None:
+                await self._desk.doubt(task, equipment_id)
         return len(hit)
 
     async def demote(self, demoted: bool) -> None:
@@ -202,9 +205,15 @@ class HostedServer:
             await self._diagnostics.show_mode(demoted)
 
     async def show_drift(self, causes: Sequence[str]) -> None:
-        """Raise the drift alarm with its causes, or end it where there are none."""
+        """Raise the plant-wide drift alarm with its causes, or end it where there are none."""
         if self._diagnostics is not None:
             await self._diagnostics.show_drift(causes)
+
+    async def alarm(self, about: About, *, active: bool, message: str, severity: int) -> None:
+        """Raise or end the drift alarm of a task, a piece of equipment and a tag, or say that it still stands."""
+        if self._desk is not None:
+            async with self._one_at_a_time:
+                await self._desk.alarm(about, active=active, message=message, severity=severity)
 
     async def show(self, numbers: Diagnostics) -> None:
         """Show the gateway's own numbers."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from lineside_gateway.publish import Answer, Verdict
+from lineside_gateway.publish import AlarmAnswer, Answer, Verdict
 from lineside_gateway.runtime.effects import Effects
 from lineside_gateway.runtime.labels import Labels
 from lineside_gateway.runtime.tape import Tape
@@ -49,6 +49,16 @@ class Operators:
         if answer.verdict is Verdict.REJECT:
             effects.reject(rec, answer.comment)
         return ""
+
+    def note(self, answer: AlarmAnswer) -> str:
+        """Note an answer to an alarm; a sentence where it cannot be noted."""
+        if self.effects is None:
+            return "the gateway is starting; answer again"
+        noted = self.effects.note(
+            "operator", verdict=answer.verdict.value, task=answer.task, equipment_id=answer.equipment_id,
+            tag=answer.tag, user=answer.user, comment=answer.comment,
+        )  # fmt: skip
+        return "" if noted else "the audit log takes no line; free the disk"
 
     async def hold(self, demoted: bool, user: str, why: str) -> None:
         """Throw the plant-wide switch."""

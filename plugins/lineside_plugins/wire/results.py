@@ -45,11 +45,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What a model reads or says on ``equipment_id`` is not what it learned from any more; ``tag`` "": what it says."""
+    """What a model reads or says on ``equipment_id`` is not what it learned from any more; ``tag`` "": what it says.
+
+    ``times`` is how many times the limit it has moved, 1 where nobody can tell.
+    """
 
     equipment_id: str
     tag: str
     cause: str
+    times: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def encode_result(result: BatchResult) -> bytes:
     if result.shadow:
         row["shadow"] = _table(result.shadow)
     if result.watched:
-        row["drift"] = [[d.equipment_id, d.tag, d.cause] for d in result.drift]
+        row["drift"] = [[d.equipment_id, d.tag, d.cause, d.times] for d in result.drift]
     return to_json(row, inf_nan_mode="null")
 
 
@@ -103,7 +107,7 @@ def decode_result(data: bytes) -> BatchResult:
             error=str(row["error"]),
             meta=dict(row["meta"]),
             shadow=tuple(r for r in _recommendations(row["shadow"]) if r is not None) if "shadow" in row else (),
-            drift=tuple(Drift(str(e), str(t), str(c)) for e, t, c in row.get("drift", ())),
+            drift=tuple(Drift(str(e), str(t), str(c), float(n)) for e, t, c, n in row.get("drift", ())),
             watched="drift" in row,
         )
     except UNREADABLE as e:

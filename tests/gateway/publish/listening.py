@@ -10,7 +10,7 @@ from typing import Any
 from asyncua import Client, ua
 
 from lineside_gateway.hosting import Access, HostedUser, Role
-from lineside_gateway.publish import Answer
+from lineside_gateway.publish import AlarmAnswer, Answer
 from lineside_plugins.contract import DataType, OutputField, Outputs
 from lineside_plugins.types import Kind, Reason, Recommendation
 
@@ -50,8 +50,13 @@ class Desk:
 
     def __init__(self) -> None:
         self.taken: list[Answer] = []
+        self.noted: list[AlarmAnswer] = []
         self.held: list[tuple[bool, str, str]] = []
         self.refuses = ""
+
+    def note(self, answer: AlarmAnswer) -> str:
+        self.noted.append(answer)
+        return self.refuses
 
     def take(self, answer: Answer) -> str:
         self.taken.append(answer)

@@ -80,7 +80,7 @@ def _pretrain(args: argparse.Namespace) -> None:
 
 def _finetune(args: argparse.Namespace) -> None:
     from lineside_workers import device as devices  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.condition import finetuning, pretraining, splitting, windows  # noqa: PLC0415
+    from lineside_workers.condition import finetuning, pretraining, related, splitting, windows  # noqa: PLC0415
     from lineside_workers.recorded import labels, reading  # noqa: PLC0415
     from lineside_workers.shipped import code_hash, files_hash  # noqa: PLC0415
     from lineside_workers.store import ModelStore, Origin  # noqa: PLC0415
@@ -102,7 +102,13 @@ def _finetune(args: argparse.Namespace) -> None:
     trained = finetuning.finetune(
         data, pretrained, args.labels.name, costs, seed=args.seed, device=devices.choose(args.device), say=say
     )
-    trained = replace(trained, metrics={**trained.metrics, "events": sum(row.label == 1 for row in given)})
+    followed = related.learned(found, pretrained.config, {*pretrained.split.train, *pretrained.split.validation})
+    trained = replace(
+        trained,
+        metrics={**trained.metrics, "events": sum(row.label == 1 for row in given)},
+        config={**trained.config, "relations": [r.to_json() for r in followed]},
+    )
+    say("sensors followed by what the others say: " + (", ".join(r.tag for r in followed) or "none hang together"))
     say(table(trained.report))
     data_files = [*sorted(args.recording.rglob("*.parquet")), args.labels]
     origin = Origin(code_hash(TASK), files_hash(data_files))

@@ -31,8 +31,23 @@ class Answer:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class AlarmAnswer:
+    """One answer to a drift alarm; there is no advice to accept."""
+
+    verdict: Verdict
+    task: str
+    equipment_id: str
+    tag: str
+    user: str
+    comment: str
+
+
 class Answers(Protocol):
     """Takes operators' answers: the gateway's runtime."""
+
+    def note(self, answer: AlarmAnswer) -> str:
+        """Note an answer to an alarm; a sentence where it cannot be, "" where it was."""
 
     def take(self, answer: Answer) -> str:
         """Note the answer and act on it; a sentence where it cannot be acted on, "" where it was."""
@@ -43,6 +58,10 @@ class Answers(Protocol):
 
 class NoAnswers:
     """Where no runtime stands behind the nodes, as in an export of the model."""
+
+    def note(self, answer: AlarmAnswer) -> str:
+        """Turn every answer down."""
+        return f"nobody takes '{answer.verdict.value}' here"
 
     def take(self, answer: Answer) -> str:
         """Turn every answer down."""

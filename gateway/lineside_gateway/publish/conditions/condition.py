@@ -55,6 +55,20 @@ class Condition:
         self._event(now)
         return True
 
+    def alarm(self, *, active: bool, message: str, severity: int, now: datetime) -> bool:
+        """Raise or end an alarm; True where an event is due: it began, ended, or is told in other words.
+
+        An alarm that stands is not to be acknowledged again for being told in other words.
+        """
+        if (active, message) == (self.raised, self.message) or not (active or self.raised):
+            return False
+        if active and not self.raised:
+            self.acked = self.confirmed = False
+        self.raised, self.message = active, message
+        self.last_severity, self.severity = self.severity, severity
+        self._event(now)
+        return True
+
     def move(self, state: State, now: datetime) -> bool:
         """Follow the recommendation's state; True where an event is due."""
         if not self.raised or state is self.state:

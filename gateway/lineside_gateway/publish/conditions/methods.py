@@ -11,7 +11,7 @@ from asyncua.server.monitored_item_service import MonitoredItemService
 
 from lineside_gateway.hosting.monitored_items import HostedMonitoredItems
 from lineside_gateway.publish.caller import caller
-from lineside_gateway.publish.conditions.answers import Answer, Verdict
+from lineside_gateway.publish.conditions.answers import AlarmAnswer, Answer, Verdict
 from lineside_gateway.publish.conditions.desk import ConditionDesk, HostedCondition
 from lineside_gateway.publish.conditions.event import refresh_event
 from lineside_gateway.publish.nodeids import ObjectIds, StatusCodes, standard, status_code
@@ -73,7 +73,7 @@ class ConditionMethods:
         self, condition: ua.NodeId, key: str | None, verdict: Verdict, comment: ua.LocalizedText
     ) -> ua.StatusCode:
         found = self.desk.conditions.get(condition)
-        if found is None or found.nodes.shown is None:
+        if found is None or found.nodes is None or found.nodes.shown is None:
             return status_code(StatusCodes.BadNodeIdUnknown if found is None else StatusCodes.BadNothingToDo)
         if key and key != found.nodes.shown.key:
             return status_code(StatusCodes.BadInvalidState)  # another one is on display by now
@@ -82,10 +82,13 @@ class ConditionMethods:
         return await self._answered(found, verdict, _words(comment))
 
     async def _answered(self, found: HostedCondition, verdict: Verdict, comment: str) -> ua.StatusCode:
-        rec = found.nodes.shown
-        if rec is None:
+        if found.about is not None:
+            refused = self.desk.answers.note(AlarmAnswer(verdict, *found.about, caller().name, comment))
+        elif found.nodes is None or found.nodes.shown is None:
             return status_code(StatusCodes.BadNothingToDo)
-        refused = self.desk.answers.take(Answer(verdict, rec, caller().name, comment, datetime.now(UTC)))
+        else:
+            answer = Answer(verdict, found.nodes.shown, caller().name, comment, datetime.now(UTC))
+            refused = self.desk.answers.take(answer)
         await self.desk.announce(found)
         return status_code(StatusCodes.BadInvalidState if refused else StatusCodes.Good)
 

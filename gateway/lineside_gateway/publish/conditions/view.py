@@ -1,8 +1,11 @@
-"""A condition as OPC UA shows it: the fields of its event, and the same as nodes below the recommendation."""
+"""A condition as OPC UA shows it: the fields of its event, and the same as nodes below its object.
+
+Source: OPC UA Part 9, 5.7 (AcknowledgeableConditionType), 5.8.2 (AlarmConditionType), 5.8.17 (OffNormalAlarmType).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from asyncua import ua
@@ -10,17 +13,6 @@ from asyncua import ua
 from lineside_gateway.publish.conditions.condition import Condition
 from lineside_gateway.publish.conditions.event import Path, path
 from lineside_gateway.publish.nodeids import ObjectIds, standard, status_code
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a condition lives: its own object, its type with all above it, and the equipment it is about."""
-
-    node: ua.NodeId
-    event_type: ua.NodeId
-    types: frozenset[ua.NodeId]
-    source: ua.NodeId
-    source_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +60,36 @@ PARTS = (
     Part(("ConfirmedState",), ObjectIds.LocalizedText, _V.LocalizedText, _TWO_STATE),
     Part(("ConfirmedState", "Id"), ObjectIds.Boolean, _V.Boolean),
 )
-_CLASS, _CLASS_NAME = standard(ObjectIds.ProcessConditionClassType), ua.LocalizedText("ProcessConditionClassType")
+ALARM_PARTS = (
+    *PARTS,
+    Part(("ActiveState",), ObjectIds.LocalizedText, _V.LocalizedText, _TWO_STATE),
+    Part(("ActiveState", "Id"), ObjectIds.Boolean, _V.Boolean),
+    Part(("InputNode",), ObjectIds.NodeId, _V.NodeId),
+    Part(("NormalState",), ObjectIds.NodeId, _V.NodeId),
+    Part(("SuppressedOrShelved",), ObjectIds.Boolean, _V.Boolean),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a condition lives: its own object, its type with all above it, and the equipment it is about.
+
+    ``condition_class`` is a type of the base namespace by its constant and name; ``parts`` are its fields.
+    """
+
+    node: ua.NodeId
+    event_type: ua.NodeId
+    types: frozenset[ua.NodeId]
+    source: ua.NodeId
+    source_name: str
+    condition_class: tuple[int, str] = (ObjectIds.ProcessConditionClassType, "ProcessConditionClassType")
+    parts: Sequence[Part] = PARTS
 
 
 def values(condition: Condition, place: Place, status: int) -> dict[Path, ua.Variant]:
-    """The fields of AcknowledgeableConditionType as they stand; ``status`` is what the values are worth."""
+    """The fields of the condition's type as they stand; ``status`` is what the values are worth."""
     time = condition.time
+    class_id, class_name = place.condition_class
     said: dict[tuple[str, ...], object] = {
         ("EventId",): condition.event_id,
         ("EventType",): place.event_type,
@@ -83,8 +99,8 @@ def values(condition: Condition, place: Place, status: int) -> dict[Path, ua.Var
         ("ReceiveTime",): time,
         ("Message",): ua.LocalizedText(condition.message),
         ("Severity",): condition.severity,
-        ("ConditionClassId",): _CLASS,
-        ("ConditionClassName",): _CLASS_NAME,
+        ("ConditionClassId",): standard(class_id),
+        ("ConditionClassName",): ua.LocalizedText(class_name),
         ("ConditionName",): condition.name,
         ("BranchId",): ua.NodeId(),
         ("Retain",): condition.retain,
@@ -101,13 +117,18 @@ def values(condition: Condition, place: Place, status: int) -> dict[Path, ua.Var
         ("AckedState", "Id"): condition.acked,
         ("ConfirmedState",): ua.LocalizedText("Confirmed" if condition.confirmed else "Unconfirmed"),
         ("ConfirmedState", "Id"): condition.confirmed,
+        ("ActiveState",): ua.LocalizedText("Active" if condition.raised else "Inactive"),
+        ("ActiveState", "Id"): condition.raised,
+        ("InputNode",): ua.NodeId(),  # the tag is a node of another server
+        ("NormalState",): ua.NodeId(),
+        ("SuppressedOrShelved",): False,
     }
-    return {part.path: _variant(said[part.names], part.variant) for part in PARTS}
+    return {part.path: _variant(said[part.names], part.variant) for part in place.parts}
 
 
-def identifiers(above: str) -> Iterable[tuple[Part, str, str]]:
+def identifiers(above: str, parts: Sequence[Part] = PARTS) -> Iterable[tuple[Part, str, str]]:
     """Each part with the identifier of its node below ``above``, and that of the node it stands under."""
-    for part in PARTS:
+    for part in parts:
         parent = above if len(part.names) == 1 else f"{above}/Condition.{part.names[0]}"
         yield part, f"{above}/Condition.{'.'.join(part.names)}", parent
 

@@ -1,0 +1,100 @@
+"""A sensor whose gain drifts is told apart from wear, from load and from a sensor mounted anew."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lineside_plugins import DataType, Kind, OutputField, Outputs, WindowBatch
+from lineside_workers.drift_watch import DriftWatch
+from lineside_workers.learning import relations
+from lineside_workers.sensor_watch import SensorWatch
+
+Cells = dict[str, np.ndarray]
+DAY = 144  # cells of ten minutes
+
+
+def machine(days: float, seed: int, *, level: float = 1.0, wears: bool = True) -> Cells:
+    """Vibration grows with the square of the load and, as kurtosis does, with wear; a third of the time it waits."""
+    rng = np.random.default_rng(seed)
+    n = round(days * DAY)
+    wear = np.linspace(0.0, 1.0, n) if wears else np.zeros(n)
+    load = np.repeat(rng.choice([0.8, 1.0, 1.3], n // 9 + 1), 9)[:n]
+    busy = np.where(np.arange(n) % 9 < 6, 1.0, rng.uniform(0.05, 0.6, n))
+    vib = level * busy * load**2 * np.exp(1.5 * wear) * np.exp(0.05 * rng.standard_normal(n))
+    power = (0.4 + busy * (4.0 + 4.0 * load)) * np.exp(0.01 * rng.standard_normal(n))
+    kurtosis = 3.0 + 4.0 * wear + 0.05 * rng.standard_normal(n)
+    return {"Vib": vib, "Kurtosis": kurtosis, "Power": power}
+
+
+@pytest.fixture(scope="module")
+def relation() -> relations.Relation:
+    """Learned from six machines, one of which has a sensor that drifts."""
+    recorded = [machine(7, seed, level=0.5 + 0.3 * seed) for seed in range(6)]
+    recorded[0]["Vib"][500:] *= 2.2
+    return next(r for r in relations.learn(recorded) if r.tag == "Vib")
+
+
+def follow(relation: relations.Relation, cells: Cells) -> SensorWatch:
+    watch = SensorWatch(relation)
+    for i in range(len(cells["Vib"])):
+        watch.add({tag: values[i : i + 1] for tag, values in cells.items()})
+    return watch
+
+
+def test_wear_and_load_are_foretold_by_the_others(relation: relations.Relation) -> None:
+    """Vibration that grows fourfold by wear, under loads that change, moves the watch by no tenth; power drives."""
+    assert (relation.driver, relation.by_ratio, relation.scale < 0.1) == ("Power", True, True)
+    watch = follow(relation, machine(6, 99, level=3.0))
+    assert not watch.drifted
+    assert abs(watch.moved) < 0.1
+
+
+def test_a_gain_that_drifts_is_told_with_its_size(relation: relations.Relation) -> None:
+    """A sensor that comes to show 2.2 times what there is has drifted, and the gain is known to a tenth."""
+    cells = machine(6, 98)
+    cells["Vib"][3 * DAY :] *= 2.2
+    watch = follow(relation, cells)
+    assert watch.drifted
+    assert watch.gain == pytest.approx(2.2, rel=0.1)
+
+
+def test_a_drift_is_over_when_the_sensor_returns(relation: relations.Relation) -> None:
+    """The same sensor back at its level, while the machine works on, has drifted no more."""
+    cells = machine(7, 97)
+    cells["Vib"][3 * DAY : 5 * DAY] *= 2.2
+    assert not follow(relation, cells).drifted
+
+
+def test_a_step_at_a_stop_is_a_sensor_mounted_anew(relation: relations.Relation) -> None:
+    """Another level after two hours standing is no drift; neither is a drift that was told before a drift after it."""
+    cells = machine(6, 96)
+    cells["Vib"][4 * DAY :] *= 2.2
+    for tag, standing in (("Power", 0.4), ("Vib", 0.01)):
+        cells[tag][4 * DAY - 12 : 4 * DAY] = standing
+    assert not follow(relation, cells).drifted
+
+
+def test_a_model_says_which_sensor_left_the_others(relation: relations.Relation) -> None:
+    """Overlapping windows in order give one drift with machine, tag, gain and distance; late ones none."""
+    config = {"reference": {"Vib": [0.0, 50.0]}, "relations": [relation.to_json()]}
+    watch = DriftWatch.of(config, Outputs(Kind.MAINTENANCE, (OutputField("flag", DataType.BOOLEAN, "."),), flag="flag"))
+    assert watch is not None
+    cells = machine(6, 95)
+    cells["Vib"][3 * DAY :] *= 2.2
+    values = np.stack(list(cells.values()), axis=1).astype(np.float32)
+    found = ()
+    for end in [*range(72, len(values), 24), 100]:
+        window = values[end - 72 : end][None]
+        at = np.array(["2026-01-05"], "datetime64[us]") + np.timedelta64(600 * end, "s")
+        found = watch.see(WindowBatch(("M1",), tuple(cells), window, np.isfinite(window), at, 600.0), [None], {})
+    (drift,) = found
+    assert (drift.equipment_id, drift.tag) == ("M1", "Vib")
+    assert "M1.Vib shows 2.2 times what Kurtosis, Power say it should" in drift.cause
+    assert drift.times > 1.5
+
+
+def test_tags_that_have_nothing_to_do_with_each_other_are_not_followed() -> None:
+    """Noise foretells noise no better than its mean."""
+    rng = np.random.default_rng(0)
+    assert relations.learn([{t: np.exp(rng.standard_normal(1000)) for t in "ab"} for _ in range(3)]) == []
