@@ -45,7 +45,7 @@ def test_a_candidate_comes_out_and_beats_the_naive_rule(models: Path, encoder: P
     versions = Versions(ModelStore(models), "condition")
     assert versions.names() == ["week-1"]
     model = ModelStore(models).load(versions.folder("week-1"))
-    losses = model.metrics["losses"]
+    losses = model.metrics["errors"]
     assert {"naive", "trees", "network_pretrained"} <= set(losses)
     assert losses[model.metrics["winner"]] == min(losses.values()) < losses["naive"]
     assert model.metrics["units"] == json.loads((encoder / "encoder.json").read_text())["split"]

@@ -74,13 +74,15 @@ def pretrain(context: typer.Context) -> None:
 
 
 def finetune(context: typer.Context) -> None:
-    """Train heads on the encoder, trees and the naive rule on labels; the best on validation units is kept, signed.
+    """Train heads on the encoder, trees and the naive rule; the best on validation units is kept, signed.
 
     [dim]lineside finetune --help[/] lists the options.
 
     [bold]Example[/]
 
       lineside finetune var/recorded --encoder var/encoder --labels var/labels.csv --models var/models
+
+      lineside finetune var/recorded --encoder var/encoder --models var/models --head forecasting --forecast SpindleTemp
     """
     _work("finetune", context)
 

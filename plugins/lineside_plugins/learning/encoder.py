@@ -46,15 +46,15 @@ class Pretext(nn.Module):
 
 
 class Headed(nn.Module):
-    """An encoder with one linear output, for fine-tuning: (R, F) to (R, 1)."""
+    """An encoder with K linear outputs, for fine-tuning: (R, F) to (R, K)."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, outputs: int = 1) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(encoder.embedding, 1)
+        self.head = nn.Linear(encoder.embedding, outputs)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Output (R, 1) of rows (R, F)."""
+        """Outputs (R, K) of rows (R, F)."""
         out: Tensor = self.head(self.encoder(rows))
         return out
 

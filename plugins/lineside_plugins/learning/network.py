@@ -64,12 +64,14 @@ def train(
     *,
     seed: int,
     schedule: Schedule | None = None,
+    each_epoch: Callable[[int, float], None] | None = None,
 ) -> float:
     """Fit ``model`` in place and leave it at its best held-out epoch; return that epoch's loss.
 
     ``data`` and ``held_out`` are tensors with rows first: the input, then whatever ``loss(output, rest)`` needs.
     AdamW under a cosine schedule, on the device where model and tensors are; in bfloat16 where that is a GPU.
-    Deterministic given ``seed``, device and the number of threads.
+    ``each_epoch`` is told its number and held-out loss, and may end the training by raising. Deterministic given
+    ``seed``, device and the number of threads.
     """
     plan = schedule or Schedule()
     device = data[0].device
@@ -78,7 +80,7 @@ def train(
     optimiser = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     cooling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan.epochs)
     best, best_state, since = float("inf"), copy.deepcopy(model.state_dict()), 0
-    for _ in range(plan.epochs):
+    for epoch in range(plan.epochs):
         model.train()
         for rows in torch.split(torch.randperm(len(data[0]), generator=generator).to(device), plan.batch):
             given = data[0][rows]
@@ -95,6 +97,8 @@ def train(
         model.eval()
         with torch.inference_mode():
             now = float(loss(model(held_out[0]), list(held_out[1:])))
+        if each_epoch is not None:
+            each_epoch(epoch, now)
         since = 0 if now < best else since + 1
         if now < best:
             best, best_state = now, copy.deepcopy(model.state_dict())

@@ -8,6 +8,7 @@ from pathlib import Path
 from lineside_workers.commands.parsing import Commands, add_recording, command, say
 
 FOUND_ERRORS = 1
+QUANTITIES = ("hours-left", "measured")
 
 
 def add(commands: Commands) -> None:
@@ -29,7 +30,9 @@ def add(commands: Commands) -> None:
         ["lineside label var/recorded --out var/labels.csv",
          "lineside label var/recorded --kind failure,trip --horizon-h 12 --delay-h 2 --out var/labels.csv",
          "lineside label var/recorded --from answers --task condition --out var/answers.csv",
-         "lineside label var/recorded --from inspection.csv --out var/labels.csv"],
+         "lineside label var/recorded --from inspection.csv --out var/labels.csv",
+         "lineside label var/recorded --quantity hours-left --horizon-h 48 --out var/hours.csv",
+         "lineside label var/recorded --kind inspection --quantity measured --horizon-h 1 --out var/deviation.csv"],
     )  # fmt: skip
     add_recording(label)
     label.add_argument("--out", type=Path, required=True, help="CSV: equipment_id,start,end,label,known_at,source")
@@ -37,6 +40,8 @@ def add(commands: Commands) -> None:
     label.add_argument("--kind", default="failure", help="kinds of events that are to be foreseen [failure]")
     label.add_argument("--horizon-h", type=float, default=24.0, help="how far ahead they are to be foreseen, h [24]")
     label.add_argument("--delay-h", type=float, default=0.0, help="how long after it happened it becomes known, h [0]")
+    label.add_argument("--quantity", choices=QUANTITIES, help="a value too, for heads regression and quantiles: "
+                       "hours-left until the event, --horizon-h at most; what events of --kind measured")  # fmt: skip
     label.add_argument("--task", default="", help="only answers to this task's recommendations")
 
 
@@ -63,12 +68,16 @@ def _label(args: argparse.Namespace) -> None:
     found = reading.read(args.recording, say)
     if args.source == "events":
         kinds = tuple(k.strip() for k in args.kind.split(",") if k.strip())
-        rows = labels.from_events(found, labels.Question(kinds, args.horizon_h, args.delay_h))
+        question = labels.Question(kinds, args.horizon_h, args.delay_h)
+        rows = labels.measured(found, question) if args.quantity == "measured" else labels.from_events(found, question)
+        if args.quantity == "hours-left":
+            rows = labels.hours_left(rows, args.horizon_h)
     elif args.source == "answers":
         rows = labels.from_answers(found, args.delay_h, args.task)
     else:
         rows = labels.of_machines(labels.read(Path(args.source)), found)
     labels.write(args.out, rows)
-    positive = sum(r.label == 1 for r in rows)
     machines = len({r.equipment_id for r in rows})
-    say(f"{args.out}: {len(rows)} stretches of {machines} machines, {positive} of them before an event")
+    values = sum(r.value is not None for r in rows)
+    before = f"{labels.events(rows)} events" + (f", {values} values" if values else "")
+    say(f"{args.out}: {len(rows)} stretches of {machines} machines, {before}")

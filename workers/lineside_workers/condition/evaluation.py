@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -13,28 +12,52 @@ from numpy.typing import NDArray
 
 from lineside_plugins.learning import metrics
 from lineside_plugins.tasks.condition.advisor import Advisor
-from lineside_plugins.tasks.condition.config import ConditionConfig
+from lineside_plugins.tasks.condition.answers import fields_of, now
+from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_plugins.types import ModelData
 from lineside_workers.condition import windows
+from lineside_workers.condition.heads import PROBLEMS
+from lineside_workers.condition.heads.quantiles import quantile_measures
+from lineside_workers.condition.heads.values import value_measures
 from lineside_workers.condition.windows import Rows
 from lineside_workers.errors import LabelError
 from lineside_workers.recorded import labels as labelled
 from lineside_workers.recorded.reading import Floats, Recorded
-from lineside_workers.reports.page import Page
 
 Flags = NDArray[np.bool_]
+Measure = Callable[[NDArray[np.intp]], float]
 HOUR_US = 3_600_000_000
-MACHINES_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Rows with their labels, what the model said of them, and whether it abstained."""
+    """Rows with their labels, what the model said of them (R, Q), its flag, and whether it abstained."""
 
+    task: ConditionConfig
     rows: Rows
-    p: Floats
+    said: Floats
     flag: Flags
     abstained: Flags
+
+    @property
+    def main(self) -> Floats:
+        """The first quantity (R,)."""
+        return self.said[:, 0]
+
+    @property
+    def truth(self) -> Floats:
+        """What the values should have been (R, K); heads with values only."""
+        return self.rows.later if self.task.head is Head.FORECASTING else self.rows.value[:, None]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the quantities."""
+        return tuple(f.name for f in fields_of(self.task))
+
+    @property
+    def foresees(self) -> bool:
+        """Whether it tells windows before an event from others."""
+        return self.task.head in (Head.CLASSIFICATION, Head.ANOMALY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,54 +70,96 @@ class Alarms:
 
 
 def judge(model: ModelData, found: Recorded, labels: list[labelled.Label], device: str) -> Judged:
-    """Every look of ``model`` at units that neither trained nor chose it.
+    """Every look of ``model`` at units that neither trained nor chose it; a forecast needs no labels.
 
     Raises:
         LabelError: There is no such unit, or no label falls on one.
     """
-    config = config_of(model)
-    data = windows.rows(found, config, stride=1).labelled(labels)
+    task = config_of(model)
+    data = windows.rows(found, task, stride=1)
+    data = data.labelled(labels) if labels else data
     known = cast("dict[str, list[str]]", model.metrics.get("units", {}))
     seen = {*known.get("train", ()), *known.get("validation", ())}
     fresh = data.where(~np.isin(data.unit, sorted(seen)))
-    if not len(fresh.known):
-        raise LabelError(f"every unit with labels in {found.root} trained or chose {model.version}; record others")
-    advisor = Advisor.from_model(model, device, config)
-    p = advisor.probability(fresh.x)
-    abstained = advisor.novelty.score(fresh.x) > 1.0
-    return Judged(fresh, p, (p > advisor.threshold) & ~abstained, abstained)
+    if not len(PROBLEMS[task.head].usable(fresh)):
+        raise LabelError(
+            f"every unit of {found.root} with what head {task.head} is judged by trained or chose {model.version}; "
+            "record others"
+        )
+    advisor = Advisor.from_model(model, device, task)
+    said = advisor.quantities(fresh.x)
+    abstained = np.asarray((advisor.novelty.score(fresh.x) > 1.0) & advisor.answer.abstains)
+    return Judged(task, fresh, said, advisor.answer.flag(said) & ~abstained, abstained)
 
 
 def config_of(model: ModelData) -> ConditionConfig:
-    """The configuration a model was trained for."""
-    c = cast("Any", model.config)
-    return ConditionConfig(tags={str(t): str(u) for t, u in c["tags"]}, length=c["length"], period_s=c["period_s"])
+    """The configuration a model was trained for.
+
+    Raises:
+        LabelError: It was trained before models said so.
+    """
+    if "task" not in model.config:
+        raise LabelError(f"model {model.version} is of an earlier kind; fine-tune again with this version of Lineside")
+    return ConditionConfig.from_stored(cast("dict[str, Any]", model.config["task"]))
 
 
 def figures(judged: Judged, costs: dict[str, float]) -> list[dict[str, object]]:
     """One row per measure, with a 95 % interval over machines; ``costs`` of a miss and of an alarm, per window."""
-    use = (judged.rows.label >= 0) & ~judged.abstained
-    label, p, flag = judged.rows.label[use] == 1, judged.p[use], judged.flag[use]
+    use = _usable(judged) & ~judged.abstained
+    measures = _of_events(judged, use, costs) if judged.foresees else _of_values(judged, use)
     machine = judged.rows.machine[use]
-    miss, alarm = costs["miss"], costs["alarm"]
-    measures: dict[str, Callable[[NDArray[np.intp]], float]] = {
-        "precision": lambda i: float(label[i][flag[i]].mean()) if flag[i].any() else float("nan"),
-        "recall": lambda i: float(flag[i][label[i]].mean()) if label[i].any() else float("nan"),
-        "f1": lambda i: metrics.f1(label[i], flag[i]),
-        "auroc": lambda i: metrics.auroc(label[i], p[i]),
-        "average_precision": lambda i: metrics.average_precision(label[i], p[i]),
-        "brier": lambda i: metrics.brier(label[i], p[i]),
-        "calibration_error": lambda i: metrics.calibration_error(label[i], p[i]),
-        "cost_per_window": lambda i: float((miss * (label[i] & ~flag[i]) + alarm * (~label[i] & flag[i])).mean()),
-        "cost_never_flag": lambda i: float(miss * label[i].mean()),
-        "cost_always_flag": lambda i: float(alarm * (~label[i]).mean()),
-    }
     out: list[dict[str, object]] = []
     for name, measure in measures.items():
         value, low, high = metrics.over_units(machine, measure)
         out.append({"measure": name, "value": value, "low": low, "high": high})
     out.append({"measure": "abstained_share", "value": float(judged.abstained.mean())})
     return out
+
+
+def _usable(judged: Judged) -> Flags:
+    if judged.foresees:
+        return np.asarray(judged.rows.label >= 0)
+    return np.asarray(np.isfinite(judged.truth).any(axis=1))
+
+
+def _of_events(judged: Judged, use: Flags, costs: dict[str, float]) -> dict[str, Measure]:
+    label, p, flag = judged.rows.label[use] == 1, judged.main[use], judged.flag[use]
+    miss, alarm = costs["miss"], costs["alarm"]
+    measures: dict[str, Measure] = {
+        "precision": lambda i: float(label[i][flag[i]].mean()) if flag[i].any() else float("nan"),
+        "recall": lambda i: float(flag[i][label[i]].mean()) if label[i].any() else float("nan"),
+        "f1": lambda i: metrics.f1(label[i], flag[i]),
+        "auroc": lambda i: metrics.auroc(label[i], p[i]),
+        "average_precision": lambda i: metrics.average_precision(label[i], p[i]),
+        "cost_per_window": lambda i: float((miss * (label[i] & ~flag[i]) + alarm * (~label[i] & flag[i])).mean()),
+        "cost_never_flag": lambda i: float(miss * label[i].mean()),
+        "cost_always_flag": lambda i: float(alarm * (~label[i]).mean()),
+    }
+    if judged.task.head is Head.CLASSIFICATION:
+        measures["brier"] = lambda i: metrics.brier(label[i], p[i])
+        measures["calibration_error"] = lambda i: metrics.calibration_error(label[i], p[i])
+    return measures
+
+
+def _of_values(judged: Judged, use: Flags) -> dict[str, Measure]:
+    said, truth = judged.said[use], judged.truth[use]
+    all_of: Callable[[NDArray[np.intp]], dict[str, float]]
+    if judged.task.head is Head.QUANTILES:
+        levels = np.asarray(judged.task.quantiles)
+        all_of = lambda i: quantile_measures(said[i], levels, truth[i, 0])  # noqa: E731
+    elif judged.task.head is Head.REGRESSION:
+        all_of = lambda i: value_measures(said[i], truth[i], ("",))  # noqa: E731
+    else:
+        names = tuple(f"_{h:g}h" for h in judged.task.ahead_h)
+        here = now(judged.rows.x[use], list(judged.task.tags).index(judged.task.forecast_tag))
+
+        def all_of(i: NDArray[np.intp]) -> dict[str, float]:
+            stays = {f"rmse_if_it_stays{n}": float(np.sqrt(np.nanmean((here[i] - truth[i, k]) ** 2)))
+                     for k, n in enumerate(names)}  # fmt: skip
+            return {**value_measures(said[i], truth[i], names), **stays}
+
+    names_of = all_of(np.arange(int(use.sum())))
+    return {name: partial(lambda key, i: all_of(i)[key], name) for name in names_of}
 
 
 def alarms(judged: Judged) -> Alarms:
@@ -115,49 +180,3 @@ def alarms(judged: Judged) -> Alarms:
         nuisance += int((flag & ~np.append(False, flag[:-1]) & (label == 0)).sum())
     step = float(np.median(np.diff(np.unique(rows.end_us)))) if looks > 1 else 0.0
     return Alarms(tuple(lead), nuisance, looks * step / (7 * 24 * HOUR_US))
-
-
-def write(path: Path, model: ModelData, judged: Judged, table: list[dict[str, object]], found: Alarms) -> Path:
-    """The report at ``path``."""
-    units = ", ".join(sorted(set(judged.rows.unit.tolist())))
-    page = Page(
-        f"{model.name} {model.version}",
-        f"{len(judged.rows)} looks at units that neither trained nor chose it: {units}. "
-        f"Question: {model.config.get('question', '')}. Ships: {model.config.get('winner', '')}.",
-    )
-    page.section("Figures", "95 % intervals by bootstrap over machines; windows in which it abstained left out.")
-    page.table(table)
-    page.section(
-        "Alarms", f"{found.nuisance} flags with nothing behind them in {found.machine_weeks:.1f} machine weeks."
-    )
-    page.table([{"event": i + 1, "warning_h": h} for i, h in enumerate(found.lead_h)], "No event was to be foreseen.")
-    page.section("Stated and observed frequency")
-    page.plot(partial(_reliability, judged), "calibration", (4.5, 4.0))
-    page.section("What it said over time", "Shaded: before an event. Dots: it abstained.")
-    for machine in np.unique(judged.rows.machine).tolist()[:MACHINES_SHOWN]:
-        page.plot(partial(_curve, judged, machine), f"probability on {machine}", (10.0, 1.8))
-    return page.write(path)
-
-
-def _reliability(judged: Judged, figure: Any) -> None:
-    axes = figure.subplots()
-    use = (judged.rows.label >= 0) & ~judged.abstained
-    p, label = judged.p[use], judged.rows.label[use] == 1
-    groups = [g for g in np.array_split(np.argsort(p), 10) if len(g)]
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    axes.plot([p[g].mean() for g in groups], [label[g].mean() for g in groups], marker="o")
-    axes.set_xlabel("stated")
-    axes.set_ylabel("observed")
-
-
-def _curve(judged: Judged, machine: str, figure: Any) -> None:
-    axes = figure.subplots()
-    at = np.flatnonzero(judged.rows.machine == machine)
-    at = at[np.argsort(judged.rows.end_us[at])]
-    time = judged.rows.end_us[at].astype("datetime64[us]")
-    axes.plot(time, judged.p[at], linewidth=0.8)
-    axes.fill_between(time, 0, 1, where=judged.rows.label[at] == 1, alpha=0.2)
-    quiet = judged.abstained[at]
-    axes.plot(time[quiet], judged.p[at][quiet], ".", markersize=2)
-    axes.set_ylim(0, 1)
-    axes.set_title(machine, fontsize="small", loc="left")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 
 from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.tasks.condition import features
-from lineside_plugins.tasks.condition.config import ConditionConfig
-from lineside_workers.condition.splitting import Split
+from lineside_plugins.tasks.condition.config import ConditionConfig, Head
+from lineside_workers.condition.splitting import PARTS, Split
 from lineside_workers.errors import LabelError, RecordingError
 from lineside_workers.learning.encoders import Unlabelled
 from lineside_workers.recorded import labels as labelled
@@ -24,9 +25,11 @@ _CHUNK = 4096  # windows whose statistics are taken at once
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """R rows: ``x`` (R, F) with NaN, ``end_us`` (R,), machine and unit (R,), ``label`` (R,) 1, 0 or -1 unknown.
+    """R rows: ``x`` (R, F) with NaN, ``end_us`` (R,), machine and unit (R,).
 
-    ``coming`` (R, C) is how the mean of each tag changes over the next ``AHEAD`` cells, NaN at a machine's end.
+    ``label`` (R,) is 1, 0 or -1 for unknown, ``value`` (R,) the labelled quantity, NaN for unknown. ``coming`` (R, C)
+    is how the mean of each tag changes over the next ``AHEAD`` cells, NaN at a machine's end; ``later`` (R, H) what the
+    tag that is forecast will be.
     """
 
     x: Floats
@@ -35,6 +38,8 @@ class Rows:
     unit: NDArray[np.str_]
     label: NDArray[np.int64]
     coming: Floats
+    value: Floats
+    later: Floats
 
     def __len__(self) -> int:
         """R."""
@@ -54,24 +59,26 @@ class Rows:
         return self.where(self.label >= 0)
 
     def labelled(self, found: Sequence[labelled.Label]) -> Rows:
-        """With the labels known at the end of each machine's rows.
+        """With the labels and values known at the end of each machine's rows.
 
         Raises:
-            LabelError: None of them falls on any row, or all say the same.
+            LabelError: None of them falls on any row.
         """
-        label = np.full(len(self), -1, dtype=np.int64)
+        label, value = np.full(len(self), -1, dtype=np.int64), np.full(len(self), np.nan)
         for machine in np.unique(self.machine).tolist():
             at = self.machine == machine
             own = [row for row in found if row.equipment_id == machine]
-            label[at] = labelled.join(own, machine, self.end_us[at], int(self.end_us[at].max()))
-        if not (label >= 0).any():
+            end_us, now_us = self.end_us[at], int(self.end_us[at].max())
+            label[at] = labelled.join(own, machine, end_us, now_us)
+            value[at] = labelled.join_values(own, machine, end_us, now_us)
+        if not (label >= 0).any() and not np.isfinite(value).any():
             have = ", ".join(sorted({row.equipment_id for row in found})[:5])
             machines = ", ".join(np.unique(self.machine).tolist()[:5])
             raise LabelError(
                 f"no label falls on any window: labels are of {have or 'nothing'}, windows of {machines}; "
                 "check equipment_id and times, or the delay"
             )
-        return replace(self, label=label)
+        return replace(self, label=label, value=value)
 
 
 def rows(found: Recorded, config: ConditionConfig, stride: int = STRIDE) -> Rows:
@@ -96,13 +103,32 @@ def rows(found: Recorded, config: ConditionConfig, stride: int = STRIDE) -> Rows
         n = int(seen.sum())
         names = np.full(n, machine), np.full(n, unit_of(machine))
         end = end_us[config.length - 1 :: stride][seen]
-        parts.append(Rows(x[seen], end, *names, np.full(n, -1, dtype=np.int64), ahead[seen]))
+        label, value = np.full(n, -1, dtype=np.int64), np.full(n, np.nan)
+        later = _later(cells, config)[config.length - 1 :: stride][seen]
+        parts.append(Rows(x[seen], end, *names, label, ahead[seen], value, later))
     if not parts:
         raise RecordingError(
             f"no machine of {found.root} has {', '.join(tags)} for {config.length * config.period_s / 3600:g} h, one "
             "window; record longer or choose other tags"
         )
     return Rows(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Rows)})
+
+
+def _later(cells: NDArray[np.float32], config: ConditionConfig) -> Floats:
+    """What the tag that is forecast will be, (N, H), seen from each of ``cells`` (N, C): means of the hour before."""
+    tag = cells[:, list(config.tags).index(config.forecast_tag)].astype(np.float64)
+    hours = config.ahead_h if config.head is Head.FORECASTING else ()
+    out = np.full((len(tag), len(hours)), np.nan)
+    for k, hour in enumerate(hours):
+        steps = max(1, round(3600.0 * hour / config.period_s))
+        width = min(steps, max(1, round(3600.0 / config.period_s)))
+        if len(tag) < steps + 1:
+            continue
+        spans = np.lib.stride_tricks.sliding_window_view(tag, width)[1 + steps - width :]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # an hour without samples is NaN by contract
+            out[: len(tag) - steps, k] = np.nanmean(spans, axis=1)
+    return out
 
 
 def unlabelled(data: Rows, normaliser: Normaliser, scale: Floats) -> Unlabelled:
@@ -115,15 +141,15 @@ def unlabelled(data: Rows, normaliser: Normaliser, scale: Floats) -> Unlabelled:
     return Unlabelled(normaliser(usable.x[order]), recording[order].astype(np.int64), hours - hours.min(), coming)
 
 
-def counts(data: Rows, split: Split) -> dict[str, dict[str, int]]:
-    """Units, machines, rows and positive rows by side, for reports."""
+def counts(data: Rows, split: Split, usable: Callable[[Rows], Rows]) -> dict[str, dict[str, int]]:
+    """Units, machines, rows that can judge and positive rows by side, for reports."""
     out = {}
-    for part in ("train", "validation", "test"):
+    for part in PARTS:
         own = data.of(getattr(split, part))
         out[part] = {
             "units": len(set(own.unit.tolist())),
             "machines": len(set(own.machine.tolist())),
-            "rows": len(own.known),
+            "rows": len(usable(own)),
             "positive": int((own.label == 1).sum()),
         }
     return out

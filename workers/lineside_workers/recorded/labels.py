@@ -2,15 +2,17 @@
 
 One row says of windows of ``equipment_id`` that end in ``(start, end]`` whether the thing asked about follows: 1, 0,
 or -1 for "cannot be said" (the machine stands in repair). ``known_at`` is when a gateway could have known it; a
-training run that stands at some time uses only what was known by then.
+training run that stands at some time uses only what was known by then. ``value`` is a quantity that those windows are
+to be told by, such as hours left or what an inspection measured.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from lineside_workers.errors import LabelError
 from lineside_workers.recorded.reading import Recorded
 
 RENEWALS = ("repair", "maintenance")
+HOUR_US = 3_600_000_000
 VERDICTS = {"accept": 1, "reject": 0}
 
 
@@ -34,6 +37,7 @@ class Label:
     label: int
     known_at: str
     source: str
+    value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,55 @@ def _of_machine(equipment: str, events: Sequence[Record], span_us: tuple[int, in
     return out
 
 
+def hours_left(rows: Sequence[Label], horizon_h: float) -> list[Label]:
+    """What ``from_events`` found, with the hours until the event as value, hour by hour; ``horizon_h`` at most."""
+    out = []
+    for row in rows:
+        start, end = us(row.start), us(row.end)
+        if row.label == 0:
+            out.append(replace(row, value=horizon_h))
+        elif row.label == 1:
+            for one, other in pairwise([start, *reversed(range(end - HOUR_US, start, -HOUR_US)), end]):
+                left = (end - (one + other) / 2) / HOUR_US
+                out.append(replace(row, start=iso(one), end=iso(other), value=min(left, horizon_h)))
+    return out
+
+
+def measured(found: Recorded, question: Question) -> list[Label]:
+    """What events of ``kinds`` measured, for windows that end between the measurement before, or the horizon, and it.
+
+    Raises:
+        LabelError: No such event has a value.
+    """
+    horizon, delay = (round(3.6e9 * h) for h in (question.horizon_h, question.delay_h))
+    out: list[Label] = []
+    last: dict[str, int] = {}
+    for event in sorted(found.events, key=lambda e: str(e["time"])):
+        value, machine = event.get("value"), str(event["equipment_id"])
+        if event["kind"] not in question.kinds or not isinstance(value, int | float) or not np.isfinite(value):
+            continue
+        time = us(str(event["time"]))
+        start = max(last.get(machine, time - horizon), time - horizon)
+        if start < time:
+            out.append(Label(machine, iso(start), iso(time), -1, iso(time + delay), "measured", float(value)))
+        last[machine] = time
+    if not out:
+        raise LabelError(
+            f"no event of kind {', '.join(question.kinds)} in {found.root} has a value; choose with --kind"
+        )
+    return out
+
+
+def events(rows: Sequence[Label]) -> int:
+    """How many events lie behind positive rows, however many rows each has."""
+    last: dict[str, str] = {}
+    count = 0
+    for row in sorted((r for r in rows if r.label == 1), key=lambda r: r.start):
+        count += last.get(row.equipment_id) != row.start
+        last[row.equipment_id] = row.end
+    return count
+
+
 def from_answers(found: Recorded, delay_h: float = 0.0, task: str = "") -> list[Label]:
     """Accept is 1, Reject is 0, for the one window that was answered.
 
@@ -138,7 +191,7 @@ def write(path: Path, labels: Sequence[Label]) -> None:
 
 
 def read(path: Path) -> list[Label]:
-    """Labels from CSV: columns equipment_id, start, end, label; known_at (default end) and source may be missing.
+    """Labels from CSV: columns equipment_id, start, end, and label, value or both; known_at (default end) and source.
 
     Raises:
         LabelError: The file is missing, empty, or a row does not fit; names the line.
@@ -157,9 +210,10 @@ def _label(path: Path, number: int, row: Mapping[str, str]) -> Label:
     try:
         end = iso(us(row["end"]))
         start = iso(us(row["start"])) if row.get("start") else iso(us(end) - 1)
+        value = float(row["value"]) if row.get("value") else None
         label = Label(
-            row["equipment_id"], start, end, int(row["label"]), iso(us(row.get("known_at") or end)),
-            row.get("source") or path.name,
+            row["equipment_id"], start, end, -1 if value is not None and not row.get("label") else int(row["label"]),
+            iso(us(row.get("known_at") or end)), row.get("source") or path.name, value,
         )  # fmt: skip
     except (KeyError, ValueError, TypeError) as e:
         raise LabelError(
@@ -169,16 +223,36 @@ def _label(path: Path, number: int, row: Mapping[str, str]) -> Label:
         raise LabelError(
             f"{path}, line {number}: label {label.label} from {start} to {end}; expected 1, 0 or -1 forwards"
         )
+    if value is not None and not np.isfinite(value):
+        raise LabelError(f"{path}, line {number}: value {value}; expected a number, or nothing where none is known")
     return label
 
 
 def join(labels: Sequence[Label], equipment_id: str, end_us: NDArray[np.int64], now_us: int) -> NDArray[np.int64]:
     """Label (N,) of windows that end at ``end_us``: 1, 0, or -1 where nothing is known at ``now_us``."""
     out = np.full(len(end_us), -1, dtype=np.int64)
-    for row in labels:
-        if row.equipment_id == equipment_id and us(row.known_at) <= now_us:
-            out[(end_us > us(row.start)) & (end_us <= us(row.end))] = row.label
+    for row in _known(labels, equipment_id, now_us):
+        out[_within(row, end_us)] = row.label
     return out
+
+
+def join_values(
+    labels: Sequence[Label], equipment_id: str, end_us: NDArray[np.int64], now_us: int
+) -> NDArray[np.float64]:
+    """Value (N,) of windows that end at ``end_us``, NaN where none is known at ``now_us``."""
+    out = np.full(len(end_us), np.nan)
+    for row in _known(labels, equipment_id, now_us):
+        if row.value is not None:
+            out[_within(row, end_us)] = row.value
+    return out
+
+
+def _known(labels: Sequence[Label], equipment_id: str, now_us: int) -> list[Label]:
+    return [row for row in labels if row.equipment_id == equipment_id and us(row.known_at) <= now_us]
+
+
+def _within(row: Label, end_us: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return np.asarray((end_us > us(row.start)) & (end_us <= us(row.end)))
 
 
 def us(text: str) -> int:

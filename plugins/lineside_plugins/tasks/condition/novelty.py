@@ -70,15 +70,15 @@ class Novelty:
         tag = int(self.score(tried).argmin())
         return tag, float(row[tag * parts]), float(self.middle[tag * parts])
 
-    def to_tensors(self) -> Tensors:
+    def to_tensors(self, prefix: str = "novelty.") -> Tensors:
         """Plain arrays for a safetensors file."""
         parts = (self.known, self.middle, self.scale, np.array([self.limit]))
-        return {f"novelty.{n}": np.ascontiguousarray(p) for n, p in zip(_FIELDS, parts, strict=True)}
+        return {prefix + n: np.ascontiguousarray(p) for n, p in zip(_FIELDS, parts, strict=True)}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]]) -> Novelty:
+    def from_tensors(cls, tensors: Mapping[str, NDArray[np.generic]], prefix: str = "novelty.") -> Novelty:
         """Inverse of ``to_tensors``."""
-        known, middle, scale, limit = (np.asarray(tensors[f"novelty.{n}"]) for n in _FIELDS)
+        known, middle, scale, limit = (np.asarray(tensors[prefix + n]) for n in _FIELDS)
         return cls(
             np.asarray(known, dtype=np.float32),
             np.asarray(middle, dtype=np.float64),

@@ -6,12 +6,13 @@ from typing import ClassVar
 
 from lineside_plugins.contract import Channel, DataType, Inputs, OutputField, Outputs, Trigger, WindowSpec
 from lineside_plugins.learning.learned import LearnedAdvice
+from lineside_plugins.tasks.condition.answers import fields_of
 from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_plugins.types import Kind
 
 
 class ConditionTask(LearnedAdvice[ConditionConfig]):
-    """For any tags with names and units: the probability that a labelled event follows within the horizon."""
+    """For any tags with names and units: what the head that was fine-tuned says of a window of them."""
 
     config_type: ClassVar[type[ConditionConfig]] = ConditionConfig
 
@@ -24,11 +25,10 @@ class ConditionTask(LearnedAdvice[ConditionConfig]):
 
     def outputs(self) -> Outputs:
         """The flag asks for a look at the machine at its next chance."""
-        double = DataType.DOUBLE
         fields = (
             OutputField("flag", DataType.BOOLEAN, "Take the machine out of service at its next chance."),
-            OutputField("failure_probability", double, "Probability of the event within the horizon.", "", 0.0, 1.0),
-            OutputField("novelty", double, "Distance from what was learned from; above 1 it abstains.", "", 0.0),
+            *fields_of(self.config),
+            OutputField("novelty", DataType.DOUBLE, "Distance from what was learned from; 1 is the limit.", "", 0.0),
             OutputField("device_health", DataType.INT32, "NAMUR NE 107 status as in OPC UA DI.", low=0, high=4),
         )
         return Outputs(Kind.MAINTENANCE, fields, flag="flag")

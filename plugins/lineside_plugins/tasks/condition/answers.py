@@ -1,0 +1,310 @@
+"""What each head says: raw scores to quantities with units, the flag, its confidence, and an interval.
+
+Everything a head learned besides its scorer is a small mapping of plain numbers, written by fine-tuning and kept in the
+model's configuration as ``answer``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lineside_plugins.contract import DataType, OutputField
+from lineside_plugins.learning.trees import sigmoid
+from lineside_plugins.tasks.condition import features
+from lineside_plugins.tasks.condition.config import ConditionConfig, Head
+
+Floats: TypeAlias = NDArray[np.float64]
+Flags: TypeAlias = NDArray[np.bool_]
+COVERAGE = 0.9  # of the interval about a value
+LARGEST = 1e3  # times the limit; an anomaly score beyond says nothing more
+
+
+class Answer(ABC):
+    """Reads raw scores (R, K). Quantities (R, Q) are the numbers published, in the order of ``fields``."""
+
+    abstains: ClassVar[bool] = True  # on windows unlike anything learned from
+    one_sided: ClassVar[bool] = True  # only what raises the main quantity is a reason
+
+    @property
+    def main(self) -> int:
+        """The quantity that reasons explain."""
+        return 0
+
+    @abstractmethod
+    def quantities(self, raw: Floats, rows: Floats) -> Floats:
+        """Quantities (R, Q) of raw scores (R, K) of features (R, F)."""
+
+    @abstractmethod
+    def flag(self, said: Floats) -> Flags:
+        """Whether quantities (R, Q) ask for an effect (R,)."""
+
+    @abstractmethod
+    def confidence(self, said: Floats) -> Floats:
+        """Probability (R,) that the flag is right as it stands."""
+
+    def interval(self, said: Floats) -> tuple[float, float] | None:
+        """Bounds of the main quantity of one row (Q,); None where there are none."""
+        del said
+        return None
+
+    def worth_explaining(self, said: Floats) -> Flags:
+        """For which of the quantities (R, Q) reasons are looked for."""
+        return np.ones(len(said), dtype=np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class Probability(Answer):
+    """Classification: the calibrated probability that the event follows."""
+
+    slope: float
+    offset: float
+    threshold: float
+
+    def quantities(self, raw: Floats, rows: Floats) -> Floats:
+        """Probability (R, 1) of log-odds (R, 1)."""
+        del rows
+        return sigmoid(self.slope * raw[:, :1] + self.offset)
+
+    def flag(self, said: Floats) -> Flags:
+        """Above the threshold that costs least."""
+        return np.asarray(said[:, 0] > self.threshold)
+
+    def confidence(self, said: Floats) -> Floats:
+        """The probability, or that of the contrary."""
+        return np.where(self.flag(said), said[:, 0], 1.0 - said[:, 0])
+
+    def worth_explaining(self, said: Floats) -> Flags:
+        """What is near the threshold or above it."""
+        return np.asarray(said[:, 0] > 0.5 * self.threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Values below or above which the flag is raised; None where there is no such bound."""
+
+    below: float | None = None
+    above: float | None = None
+
+    def raised(self, values: Floats) -> Flags:
+        """Which values (...,) lie beyond."""
+        low = -np.inf if self.below is None else self.below
+        high = np.inf if self.above is None else self.above
+        return np.asarray((values < low) | (values > high))
+
+
+@dataclass(frozen=True, slots=True)
+class Values(Answer):
+    """Regression and forecasting: K values, each with its interval.
+
+    ``middle`` and ``spread`` (K,) undo the scale of training; a forecast is the change from where the tag is, ``tag``
+    (its number; None for no forecast). The interval follows the level of each value: its ``edges`` (L - 1,) part L
+    levels, ``low`` and ``high`` (L,) are the errors there. ``errors`` (K, N) are quantiles of all errors, ``within``
+    what the quantity can be.
+    """
+
+    one_sided: ClassVar[bool] = False
+    middle: Floats
+    spread: Floats
+    edges: tuple[Floats, ...]
+    low: tuple[Floats, ...]
+    high: tuple[Floats, ...]
+    errors: Floats
+    within: tuple[float, float]
+    alarm: Alarm
+    tag: int | None = None
+
+    @property
+    def main(self) -> int:
+        """The value furthest ahead."""
+        return 3 * (len(self.middle) - 1)
+
+    def quantities(self, raw: Floats, rows: Floats) -> Floats:
+        """Value, low and high of each output: (R, 3 * K)."""
+        value = self.values(raw, rows)
+        out = np.empty((len(value), 3 * value.shape[1]))
+        for k in range(value.shape[1]):
+            level = np.digitize(value[:, k], self.edges[k])
+            bounds = (value[:, k], value[:, k] + self.low[k][level], value[:, k] + self.high[k][level])
+            out[:, 3 * k : 3 * k + 3] = np.clip(np.column_stack(bounds), *self.within)
+        return out
+
+    def values(self, raw: Floats, rows: Floats) -> Floats:
+        """Values (R, K) in their unit."""
+        found = raw * self.spread + self.middle
+        if self.tag is not None:
+            found = found + now(rows, self.tag)[:, None]
+        out: Floats = np.clip(found, *self.within)
+        return out
+
+    def flag(self, said: Floats) -> Flags:
+        """Any value beyond the alarm's bounds."""
+        return np.asarray(self.alarm.raised(said[:, ::3]).any(axis=1))
+
+    def confidence(self, said: Floats) -> Floats:
+        """Share of errors with which the truth stands on the same side, for the value furthest ahead."""
+        if self.alarm == Alarm():
+            return np.full(len(said), COVERAGE)
+        truth = said[:, self.main, None] + self.errors[-1]
+        beyond = self.alarm.raised(truth).mean(axis=1)
+        sure: Floats = np.where(self.flag(said), beyond, 1.0 - beyond)
+        return sure
+
+    def interval(self, said: Floats) -> tuple[float, float]:
+        """Of the value furthest ahead."""
+        return float(said[self.main + 1]), float(said[self.main + 2])
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles(Answer):
+    """Quantiles of a quantity, the one nearest the median first; the outermost are moved out by ``margin``."""
+
+    one_sided: ClassVar[bool] = False
+    levels: Floats
+    middle: float
+    spread: float
+    margin: float
+    within: tuple[float, float]
+    alarm: Alarm
+
+    def quantities(self, raw: Floats, rows: Floats) -> Floats:
+        """Quantiles (R, K), the middle one first, then rising."""
+        del rows
+        order = order_of(self.levels)
+        out: Floats = self.rising(raw)[:, order]
+        return out
+
+    def rising(self, raw: Floats) -> Floats:
+        """Quantiles (R, K) from low to high: sorted, because they were learned one by one and may cross."""
+        found = np.sort(raw * self.spread + self.middle, axis=1)
+        found[:, 0] -= self.margin
+        found[:, -1] += self.margin
+        out: Floats = np.clip(np.sort(found, axis=1), *self.within)
+        return out
+
+    def flag(self, said: Floats) -> Flags:
+        """The middle one beyond the alarm's bounds."""
+        return self.alarm.raised(said[:, 0])
+
+    def confidence(self, said: Floats) -> Floats:
+        """Probability between the quantiles, by straight lines, that the truth stands on the same side."""
+        if self.alarm == Alarm():
+            return np.full(len(said), float(self.levels[-1] - self.levels[0]))
+        rising = np.sort(said, axis=1)
+        below, above = np.zeros(len(said)), np.zeros(len(said))
+        for i, row in enumerate(rising):
+            if self.alarm.below is not None:
+                below[i] = np.interp(self.alarm.below, row, self.levels)
+            if self.alarm.above is not None:
+                above[i] = 1.0 - np.interp(self.alarm.above, row, self.levels)
+        beyond = np.minimum(below + above, 1.0)
+        return np.where(self.flag(said), beyond, 1.0 - beyond)
+
+    def interval(self, said: Floats) -> tuple[float, float]:
+        """The outermost quantiles."""
+        return float(said.min()), float(said.max())
+
+
+@dataclass(frozen=True, slots=True)
+class Strangeness(Answer):
+    """Anomaly: how far beyond the limit of healthy windows; ``slope`` and ``offset`` make that a probability."""
+
+    abstains: ClassVar[bool] = False  # what is unlike anything learned from is what it is there to tell
+    limit: float
+    slope: float
+    offset: float
+
+    def quantities(self, raw: Floats, rows: Floats) -> Floats:
+        """Score (R, 1) of logarithmic scores (R, 1): 1 at the limit."""
+        del rows
+        out: Floats = np.exp(np.clip(raw[:, :1] - self.limit, -np.log(LARGEST), np.log(LARGEST)))
+        return out
+
+    def flag(self, said: Floats) -> Flags:
+        """Beyond the limit."""
+        return np.asarray(said[:, 0] > 1.0)
+
+    def confidence(self, said: Floats) -> Floats:
+        """Calibrated on validation units."""
+        p = sigmoid(self.slope * np.log(said[:, 0]) + self.offset)
+        return np.where(self.flag(said), p, 1.0 - p)
+
+    def worth_explaining(self, said: Floats) -> Flags:
+        """What is near the limit or beyond."""
+        return np.asarray(said[:, 0] > 0.5)
+
+
+def now(rows: Floats, tag: int) -> Floats:
+    """Where tag number ``tag`` is at the end of each window: the mean of its last quarter (R,)."""
+    at = tag * len(features.PARTS)
+    mean, late = (rows[:, at + features.PARTS.index(p)] for p in ("mean", "late"))
+    out: Floats = mean + np.nan_to_num(late)
+    return out
+
+
+def order_of(levels: Floats) -> NDArray[np.intp]:
+    """Order in which quantiles are published: the one nearest the median first, the others rising."""
+    first = int(np.argmin(np.abs(levels - 0.5)))
+    return np.asarray([first, *(k for k in range(len(levels)) if k != first)], dtype=np.intp)
+
+
+def fields_of(config: ConditionConfig) -> tuple[OutputField, ...]:
+    """The numbers that ``config`` makes the task publish, in the order of ``Answer.quantities``."""
+    double = DataType.DOUBLE
+    if config.head is Head.CLASSIFICATION:
+        return (
+            OutputField("failure_probability", double, "Probability of the event within the horizon.", "", 0.0, 1.0),
+        )
+    if config.head is Head.ANOMALY:
+        text = "Distance from healthy windows; 1 is the limit."
+        return (OutputField("anomaly_score", double, text, "", 0.0, LARGEST),)
+    if config.head is Head.QUANTILES:
+        levels = np.asarray(config.quantiles)[order_of(np.asarray(config.quantiles))].tolist()
+        return tuple(OutputField(f"value_q{_word(100 * q)}", double, f"{q:.0%} quantile.", config.unit) for q in levels)
+    if config.head is Head.REGRESSION:
+        return _with_bounds("value", "The quantity that was labelled", config.unit)
+    tag = config.forecast_tag
+    unit = config.tags[tag]
+    return tuple(
+        field for h in config.ahead_h for field in _with_bounds(f"ahead_{_word(h)}h", f"{tag} in {h:g} h", unit)
+    )
+
+
+def answer_of(config: ConditionConfig, learned: Mapping[str, Any]) -> Answer:
+    """What was ``learned``, with the bounds that ``config`` sets itself."""
+    if config.head is Head.CLASSIFICATION:
+        return Probability(learned["slope"], learned["offset"], config.threshold or learned["threshold"])
+    if config.head is Head.ANOMALY:
+        return Strangeness(learned["limit"], learned["slope"], learned["offset"])
+    below, above = learned["alarm"]
+    alarm = Alarm(
+        below if config.alarm_below is None else config.alarm_below,
+        above if config.alarm_above is None else config.alarm_above,
+    )
+    low, high = learned["within"]
+    within = (-np.inf if low is None else low, np.inf if high is None else high)
+    if config.head is Head.QUANTILES:
+        levels = np.asarray(config.quantiles)
+        return Quantiles(levels, learned["middle"], learned["spread"], learned["margin"], within, alarm)
+    middle, spread, errors = (np.asarray(learned[n], dtype=np.float64) for n in ("middle", "spread", "errors"))
+    edges, lows, highs = (tuple(np.asarray(a, dtype=np.float64) for a in learned[n]) for n in ("edges", "low", "high"))
+    tag = list(config.tags).index(config.forecast_tag) if config.head is Head.FORECASTING else None
+    return Values(middle, spread, edges, lows, highs, errors, within, alarm, tag)
+
+
+def _with_bounds(name: str, text: str, unit: str) -> tuple[OutputField, ...]:
+    double = DataType.DOUBLE
+    return (
+        OutputField(name, double, f"{text}.", unit),
+        OutputField(f"{name}_low", double, f"{text}: lower bound, {COVERAGE:.0%} lie between the two.", unit),
+        OutputField(f"{name}_high", double, f"{text}: upper bound.", unit),
+    )
+
+
+def _word(number: float) -> str:
+    return f"{number:g}".replace(".", "_")

@@ -1,0 +1,178 @@
+"""Each head of the condition task: fine-tuned on a small recording, its table, and what it says when it is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lineside_plugins import WindowBatch
+from lineside_plugins.learning.encoder import Encoder
+from lineside_plugins.tasks.condition.config import TAGS, ConditionConfig
+from lineside_plugins.testing import Outcome, check_task
+from lineside_plugins.types import ModelData
+from lineside_workers.__main__ import main
+from lineside_workers.learning import low_rank
+from lineside_workers.recorded import reading
+from lineside_workers.runner import Runner
+from lineside_workers.store import ModelStore
+from lineside_workers.versions import Versions
+
+pytestmark = pytest.mark.xdist_group("heads")
+Make = Callable[..., Path]
+CANDIDATES = {
+    "naive", "trees", "trees_on_embedding", "network_from_scratch", "network_pretrained", "network_head_only",
+    "network_lora",
+}  # fmt: skip
+HEADS: dict[str, tuple[list[str], Mapping[str, object]]] = {
+    "regression": (["--unit", "h", "--alarm-below", "8"], {"unit": "h"}),
+    "quantiles": (["--unit", "h", "--quantiles", "0.1,0.5,0.9"], {"unit": "h", "quantiles": [0.1, 0.5, 0.9]}),
+    "forecasting": (
+        ["--forecast", "SpindleTemp", "--ahead-h", "3,12"],
+        {"forecast": "SpindleTemp", "ahead_h": [3, 12]},
+    ),
+    "anomaly": ([], {}),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("heads")
+
+
+@pytest.fixture
+def recording(make: Make, folder: Path) -> Path:
+    """Four machines that wear, an encoder of them, and both kinds of labels; made once."""
+    out = folder / "recorded"
+    if not out.exists():
+        made = make(machines=tuple(f"M{i}" for i in range(1, 5)), hours=130.0)
+        made.rename(out)
+        assert main(["pretrain", str(out), "--epochs", "2", "--out", str(folder / "encoder")]) == 0
+        assert main(["label", str(out), "--horizon-h", "20", "--out", str(folder / "labels.csv")]) == 0
+        hours = ["--quantity", "hours-left", "--horizon-h", "20", "--out", str(folder / "hours.csv")]
+        assert main(["label", str(out), *hours]) == 0
+    return out
+
+
+def tuned(recording: Path, head: str) -> ModelData:
+    """A version named like its head; made once."""
+    folder = recording.parent
+    made = folder / "models" / "condition" / head
+    if made.exists():
+        return ModelStore(folder / "models").load(made)
+    labels = {"forecasting": [], "anomaly": ["--labels", str(folder / "labels.csv")]}
+    given = labels.get(head, ["--labels", str(folder / "hours.csv")])
+    args = ["--encoder", str(folder / "encoder"), "--models", str(folder / "models"), "--version", head, *given]
+    assert main(["finetune", str(recording), *args, "--trials", "0", "--head", head, *HEADS[head][0]]) == 0
+    return ModelStore(folder / "models").load(made)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_ships_has_won_against_trees_and_the_naive_rule(recording: Path, head: str) -> None:
+    """All ways of training are in the table; the least error on validation units ships, and keeps the contract."""
+    model = tuned(recording, head)
+    errors = model.metrics["errors"]
+    assert set(errors) >= CANDIDATES
+    assert errors[model.metrics["winner"]] == min(errors.values()) < errors["naive"]
+    config = {**HEADS[head][1], "head": head}
+    values, batch = _windows(recording, "M1")
+    results = check_task("condition", model, config=config, batch=batch)
+    assert [(r.name, r.detail) for r in results if r.outcome is Outcome.FAILED] == []
+    runner = _runner(recording, head, config)
+    said = [r for r in runner.answer(batch).recommendations if r is not None]
+    assert len(said) > len(values) // 2
+    if head != "anomaly":
+        name = {"regression": "value", "quantiles": "value_q50", "forecasting": "ahead_12h"}[head]
+        assert all(r.interval[0] <= r.value[name] <= r.interval[1] for r in said)
+    assert {reason.tag for r in said for reason in r.reasons} <= {*TAGS, ""}
+
+
+def test_hours_left_fall_as_the_end_comes_near_and_vibration_is_the_reason(recording: Path) -> None:
+    """Far from a failure the value is high; just before one it is low, flagged, and a tag that wears is named."""
+    tuned(recording, "regression")
+    runner = _runner(recording, "regression", {"head": "regression", "unit": "h"})
+    _, batch = _windows(recording, "M2", hours=(30.0, 59.5))
+    fresh, worn = runner.answer(batch).recommendations
+    assert fresh.value["value"] > worn.value["value"] + 5
+    assert (fresh.value["flag"], worn.value["flag"]) == (False, True)
+    assert worn.reasons[0].tag != "SpindlePower"
+
+
+def test_a_forecast_needs_no_labels_and_other_heads_do(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without labels every other head ends with what to do; without values the heads that predict one do."""
+    base = ["finetune", str(recording), "--encoder", str(recording.parent / "encoder"), "--trials", "0"]
+    base += ["--models", str(recording.parent / "none")]
+    labels = ["--labels", str(recording.parent / "labels.csv")]
+    for args, why in (
+        (["--head", "anomaly"], "head 'anomaly' learns from labels; give --labels"),
+        (["--head", "regression", *labels], "has a value: bring a CSV with a column value, or lineside label"),
+        (["--head", "forecasting", "--forecast", "Colour"], "forecast 'Colour' is none of the tags"),
+        (["--head", "forecasting", "--ahead-h", "9,6"], "ahead_h 9, 6 do not rise"),
+        (["--head", "forecasting", "--ahead-h", "soon"], "--ahead-h soon is no list of numbers"),
+        (["--head", "forecasting", "--ahead-h", "500"], "look less far ahead with --ahead-h"),
+        (["--head", "anomaly", *labels, "--device", "cuda:7"], "device 'cuda:7' is not here"),
+    ):
+        assert main([*base, *args]) == 2
+        assert why in capsys.readouterr().err
+    assert not (recording.parent / "none").exists()
+
+
+def test_a_model_of_another_head_or_unit_is_refused(recording: Path) -> None:
+    """The configuration must be the one the model was trained for; the message says which key differs."""
+    model = tuned(recording, "regression")
+    for config, key in (({"head": "anomaly"}, "head"), ({"head": "regression", "unit": "d"}, "unit")):
+        results = check_task("condition", model, config=config)
+        assert any(f"set config.{key} of task 'condition'" in r.detail for r in results)
+
+
+def test_a_regression_is_measured_on_machines_it_has_not_seen(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Error, coverage and width with intervals over machines, and a page."""
+    tuned(recording, "regression")
+    folder, page = recording.parent / "models" / "condition" / "regression", recording.parent / "page.html"
+    args = ["--recordings", str(recording), "--labels", str(recording.parent / "hours.csv"), "--model", str(folder)]
+    assert main(["evaluate-model", "condition", *args, "--out", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n{name} " in out for name in ("rmse", "mae", "coverage", "width"))
+    assert "Head: regression" in page.read_text()
+
+
+def test_low_rank_learns_little_and_is_gone_when_it_is_merged() -> None:
+    """Only the corrections may change; merged, a plain network says the same."""
+    torch.manual_seed(0)
+    encoder, rows = Encoder(8, (6,), 4, dropout=0.0), torch.randn(16, 8)
+    names, before = list(encoder.state_dict()), encoder(rows)
+    low_rank.adapt(encoder, 2)
+    assert torch.equal(encoder(rows), before)
+    assert {n.rsplit(".", 1)[1] for n, p in encoder.named_parameters() if p.requires_grad} == {"down", "up"}
+    optimiser = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=0.1)
+    encoder(rows).square().mean().backward()
+    optimiser.step()
+    corrected = encoder(rows)
+    assert not torch.allclose(corrected, before, atol=1e-4)
+    low_rank.merge(encoder)
+    assert torch.allclose(encoder(rows), corrected, atol=1e-6)
+    assert list(encoder.state_dict()) == names
+
+
+def _runner(recording: Path, head: str, config: Mapping[str, object]) -> Runner:
+    models = recording.parent / "models"
+    assert head in Versions(ModelStore(models), "condition").names()
+    runner = Runner("condition", config, models / "condition" / head, "cpu", store=ModelStore(models))
+    runner.load()
+    return runner
+
+
+def _windows(recording: Path, machine: str, hours: tuple[float, ...] = ()) -> tuple[np.ndarray, WindowBatch]:
+    """Windows of a machine that end at ``hours``, else one every two hours."""
+    _, cells = reading.grid(reading.read(recording), machine, list(TAGS), 600.0)
+    length = ConditionConfig().length
+    at = [round(6 * h) for h in hours] or list(range(length, len(cells), 12))
+    values = np.stack([cells[i - length : i] for i in at])
+    ends = np.datetime64("2026-01-05T12:00:00", "us") + np.arange(len(values)) * np.timedelta64(600, "s")
+    names, empty = tuple(f"{machine}-{i}" for i in range(len(values))), ({},) * len(values)
+    return values, WindowBatch(names, tuple(TAGS), values, np.isfinite(values), ends, 600.0, empty, empty)

@@ -1,0 +1,148 @@
+"""``lineside finetune``: from an encoder and labels to a version of the condition task."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lineside_plugins import registry
+from lineside_plugins.tasks.condition.config import ConditionConfig, Head
+from lineside_workers.commands.learn import TASK, say_split
+from lineside_workers.commands.parsing import Commands, add_learning, add_recording, command, say
+from lineside_workers.errors import SettingsError
+
+if TYPE_CHECKING:
+    from lineside_plugins.contract import TrainedModel
+    from lineside_workers.condition.pretraining import Pretrained
+    from lineside_workers.recorded.labels import Label
+
+HEAD_OPTIONS = ("unit", "quantiles", "forecast", "ahead_h", "alarm_above", "alarm_below")
+BASE = "lineside finetune var/recorded --encoder var/encoder --models var/models"
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    finetune = command(
+        commands, "finetune", "train heads, trees and the naive rule; the best on validation units is kept", _finetune,
+        [f"{BASE} --labels var/labels.csv",
+         f"{BASE} --labels var/hours.csv --head regression --unit h --alarm-below 12",
+         f"{BASE} --head forecasting --forecast SpindleTemp --ahead-h 6,24 --alarm-above 70",
+         f"{BASE} --labels var/labels.csv --head anomaly --trials 20"],
+    )  # fmt: skip
+    add_recording(finetune)
+    finetune.add_argument("--encoder", type=Path, required=True, help="folder that 'lineside pretrain' wrote")
+    finetune.add_argument("--labels", type=Path, help="CSV that 'lineside label' wrote; forecasting needs none")
+    finetune.add_argument(
+        "--models", type=Path, required=True, help="models directory; the version becomes a candidate"
+    )
+    finetune.add_argument("--split", type=Path, help="another split than the encoder's")
+    finetune.add_argument("--version", default="", help="name of the version [hash of its content]")
+    finetune.add_argument("--miss-cost", type=float, default=8.0, help="cost of a window before an event, no flag [8]")
+    finetune.add_argument("--alarm-cost", type=float, default=1.0, help="cost of a window with a flag for nothing [1]")
+    _add_head(finetune)
+    finetune.add_argument("--trials", type=int, help="settings tried per candidate, by Optuna, on validation units; "
+                          "0 takes the usual ones [6 with lineside[tuning], else 0]")  # fmt: skip
+    finetune.add_argument("--work", type=Path, help="folder of the search, which goes on there [that of the encoder]")
+    add_learning(finetune)
+
+
+def _add_head(parser: Any) -> None:
+    parser.add_argument("--head", choices=[h.value for h in Head], default=Head.CLASSIFICATION.value,
+                        help="what is asked of a window [classification]")  # fmt: skip
+    parser.add_argument("--unit", default="", help="regression, quantiles: unit of the labelled value")
+    parser.add_argument("--quantiles", help="quantiles: which, by commas [0.05,0.5,0.95]")
+    parser.add_argument("--forecast", default="", help="forecasting: tag [the first]")
+    parser.add_argument("--ahead-h", help="forecasting: how far ahead, h, by commas [6,24]")
+    parser.add_argument("--alarm-above", type=float, help="a value above raises the flag")
+    parser.add_argument("--alarm-below", type=float, help="a value below raises the flag")
+
+
+def _finetune(args: argparse.Namespace) -> None:
+    from lineside_workers import device as devices  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.condition import finetuning, heads, pretraining, related, splitting, tuning, windows  # noqa: PLC0415
+    from lineside_workers.recorded import labels, reading  # noqa: PLC0415
+    from lineside_workers.training import table  # noqa: PLC0415
+
+    devices.limit_threads(args.threads)
+    trials = tuning.trials(args.trials)
+    pretrained = pretraining.load(args.encoder)
+    if args.split:
+        wanted = splitting.read(args.split)
+        finetuning.check_split(pretrained, wanted)
+        pretrained = pretraining.with_split(pretrained, wanted)
+    task = _task(args, pretrained)
+    given = _labels(args, task)
+    found = reading.read(args.recording, say)
+    reading.check_units(found, task.tags)
+    data = windows.rows(found, task)
+    data = data.labelled(given) if given else data
+    say_split(pretrained.split)
+    costs = heads.Costs(args.miss_cost, args.alarm_cost)
+    question = args.labels.name if args.labels else f"{task.forecast_tag} ahead"
+    job = finetuning.Job(
+        task, question, costs, args.work or args.encoder, args.seed, devices.choose(args.device), trials
+    )
+    trained = finetuning.finetune(data, pretrained, job, say)
+    followed = related.learned(found, task, {*pretrained.split.train, *pretrained.split.validation})
+    trained = replace(trained, config={**trained.config, "relations": [r.to_json() for r in followed]})
+    say("sensors followed by what the others say: " + (", ".join(r.tag for r in followed) or "none hang together"))
+    say(table(trained.report))
+    _keep(args, trained, labels.events(given))
+    say(f"bind it with config: {_binding(task)}")
+
+
+def _task(args: argparse.Namespace, pretrained: Pretrained) -> ConditionConfig:
+    """The configuration the model will be served with.
+
+    Raises:
+        TaskError: An option does not fit.
+        SettingsError: A list has something that is no number.
+    """
+    own: dict[str, Any] = {n: getattr(args, n) for n in HEAD_OPTIONS if getattr(args, n) not in (None, "")}
+    for name in ("quantiles", "ahead_h"):
+        if name in own:
+            own[name] = _numbers(name, own[name])
+    base = pretrained.config
+    given = {"tags": base.tags, "length": base.length, "period_s": base.period_s, "head": args.head, **own}
+    config = registry.create(TASK, given).config
+    assert isinstance(config, ConditionConfig)  # noqa: S101  the task's own
+    return config
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise SettingsError(f"--{name.replace('_', '-')} {text} is no list of numbers; write 6,24") from None
+
+
+def _labels(args: argparse.Namespace, task: ConditionConfig) -> list[Label]:
+    from lineside_workers.recorded import labels  # noqa: PLC0415 - each command imports what it needs
+
+    if args.labels:
+        return labels.read(args.labels)
+    if task.head is not Head.FORECASTING:
+        raise SettingsError(f"head '{task.head}' learns from labels; give --labels, see lineside label")
+    return []
+
+
+def _keep(args: argparse.Namespace, trained: TrainedModel, events: int) -> None:
+    from lineside_workers.shipped import code_hash, files_hash  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.store import ModelStore, Origin  # noqa: PLC0415
+    from lineside_workers.versions import Versions  # noqa: PLC0415
+
+    whole = replace(trained, metrics={**trained.metrics, "events": events})
+    data_files = [*sorted(args.recording.rglob("*.parquet")), *([args.labels] if args.labels else [])]
+    origin = Origin(code_hash(TASK), files_hash(data_files))
+    version = Versions(ModelStore(args.models), TASK).add(whole, args.version, origin)
+    say(f"{args.models}: candidate {TASK} {version}; next: lineside models promote {version} --to shadow")
+
+
+def _binding(task: ConditionConfig) -> str:
+    """What differs from the task's defaults, as YAML on one line."""
+    usual = ConditionConfig().model_dump(mode="json")
+    own = {k: v for k, v in task.model_dump(mode="json").items() if v != usual[k]}
+    return "{" + ", ".join(f"{k}: {json.dumps(v)}" for k, v in own.items()) + "}"

@@ -1,0 +1,72 @@
+"""The page of ``lineside evaluate-model condition``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lineside_plugins.tasks.condition.config import Head
+from lineside_plugins.types import ModelData
+from lineside_workers.condition.evaluation import Alarms, Judged
+from lineside_workers.reports.page import Page
+
+MACHINES_SHOWN = 10
+
+
+def write(path: Path, model: ModelData, judged: Judged, table: list[dict[str, object]], found: Alarms) -> Path:
+    """The report at ``path``."""
+    units = ", ".join(sorted(set(judged.rows.unit.tolist())))
+    page = Page(
+        f"{model.name} {model.version}",
+        f"{len(judged.rows)} looks at units that neither trained nor chose it: {units}. Head: {judged.task.head}. "
+        f"Question: {model.config.get('question', '')}. Ships: {model.config.get('winner', '')}.",
+    )
+    page.section("Figures", "95 % intervals by bootstrap over machines; windows in which it abstained left out.")
+    page.table(table)
+    if judged.foresees:
+        page.section(
+            "Alarms", f"{found.nuisance} flags with nothing behind them in {found.machine_weeks:.1f} machine weeks."
+        )
+        rows: list[dict[str, object]] = [{"event": i + 1, "warning_h": h} for i, h in enumerate(found.lead_h)]
+        page.table(rows, "No event was to be foreseen.")
+    if judged.task.head is Head.CLASSIFICATION:
+        page.section("Stated and observed frequency")
+        page.plot(partial(_reliability, judged), "calibration", (4.5, 4.0))
+    page.section("What it said over time", "Shaded: before an event, or the interval. Dots: it abstained.")
+    for machine in np.unique(judged.rows.machine).tolist()[:MACHINES_SHOWN]:
+        page.plot(partial(_curve, judged, machine), f"{judged.names[0]} on {machine}", (10.0, 1.8))
+    return page.write(path)
+
+
+def _reliability(judged: Judged, figure: Any) -> None:
+    axes = figure.subplots()
+    use = (judged.rows.label >= 0) & ~judged.abstained
+    p, label = judged.main[use], judged.rows.label[use] == 1
+    groups = [g for g in np.array_split(np.argsort(p), 10) if len(g)]
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    axes.plot([p[g].mean() for g in groups], [label[g].mean() for g in groups], marker="o")
+    axes.set_xlabel("stated")
+    axes.set_ylabel("observed")
+
+
+def _curve(judged: Judged, machine: str, figure: Any) -> None:
+    axes = figure.subplots()
+    at = np.flatnonzero(judged.rows.machine == machine)
+    at = at[np.argsort(judged.rows.end_us[at])]
+    time = judged.rows.end_us[at].astype("datetime64[us]")
+    said = judged.said[at]
+    axes.plot(time, said[:, 0], linewidth=0.8)
+    if judged.foresees:
+        top = 1.0 if judged.task.head is Head.CLASSIFICATION else max(1.0, float(said[:, 0].max()))
+        axes.fill_between(time, 0, top, where=judged.rows.label[at] == 1, alpha=0.2)
+        axes.set_ylim(0, top)
+    else:
+        own = said[:, :3] if judged.task.head is not Head.QUANTILES else said
+        axes.fill_between(time, own.min(axis=1), own.max(axis=1), alpha=0.2)
+        axes.plot(time, judged.truth[at, 0], color="0.4", linewidth=0.6)
+    quiet = judged.abstained[at]
+    axes.plot(time[quiet], said[quiet, 0], ".", markersize=2)
+    axes.set_title(machine, fontsize="small", loc="left")
