@@ -26,7 +26,7 @@ from redis.exceptions import NoPermissionError
 
 from lineside_gateway.dispatch import BrokerError, CeleryDispatcher, EmbeddedBroker
 from lineside_gateway.dispatch.parked import drop, parked
-from lineside_gateway.fleet import Member, names
+from lineside_gateway.fleet import Member, names, overview
 from lineside_gateway.guard.switch import PlantSwitch
 from lineside_gateway.settings import FleetSettings
 from lineside_plugins import meeting
@@ -145,17 +145,19 @@ async def test_the_rights_in_users_acl_suffice_over_tls(
         assert (await waiting).status is Status.ANSWERED
     assert await parked(users["gateway"]) == []
     assert not await drop(users["gateway"], "none")
-    member = Member(FleetSettings(member="a", lease_s=1.0), "line", users["gateway"])
+    fleet = FleetSettings(member="a", lease_s=1.0)
+    member = Member(fleet, "line", users["gateway"])
 
     class Nothing:
         async def took_over(self, *_: object) -> None: ...
 
         stood_down = handed = took_over
 
-    running = asyncio.create_task(member.run(Nothing(), PlantSwitch(tmp_path)))
+    running = asyncio.create_task(member.run(Nothing(), PlantSwitch(tmp_path), "opc.tcp://here:4850", "urn:here"))
     async with asyncio.timeout(60):
         while not member.leads("M1"):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.05)
+    assert (await overview(users["gateway"], "line", fleet)).whole
     running.cancel()
     await asyncio.wait({running})
     assert await asyncio.to_thread(worker.end) == 0

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from lineside_gateway.cli import (
+    fleet,
     importing,
     inspection,
     learning,
@@ -45,6 +46,7 @@ trust.register(app)
 oversight.register(app)
 people.register(app)
 parked.register(app)
+fleet.register(app)
 privacy.register(app)
 
 

@@ -75,6 +75,7 @@ class Standing:
     free_at_s: float = float("inf")
     led: bool = False
     told: str = ""
+    times: int = 0
 
 
 class Successor(Protocol):
@@ -112,6 +113,10 @@ class Leases:
     def holder(self, shard: str) -> str:
         """The member that holds it as far as known, "" for nobody or unknown."""
         return self._standing[shard].holder if self._contact else ""
+
+    def times_led(self, shard: str) -> int:
+        """How often this member has come to lead it since its start."""
+        return self._standing[shard].times
 
     def token(self, shard: str) -> str:
         """The fencing token of the lease held last."""
@@ -154,6 +159,7 @@ class Leases:
                 async with asyncio.timeout(self._lease_s):
                     await successor.gained(shard)
                 one.led = True
+                one.times += 1
                 logger.warning("shard_led shard=%s member=%s token=%s", shard, self.member, one.token)
         except LOSSES as e:
             if self._contact:

@@ -9,6 +9,7 @@ from typing import Protocol
 from lineside_gateway.dispatch.connection import IO_TIMEOUT_S, LOSSES, connect
 from lineside_gateway.fleet.handover import Handover
 from lineside_gateway.fleet.lease import Leases
+from lineside_gateway.fleet.presence import Presence
 from lineside_gateway.fleet.record import Entry, FleetJournal, SharedRecord
 from lineside_gateway.fleet.shards import Shards
 from lineside_gateway.fleet.switch import SharedSwitch, Switch
@@ -17,6 +18,7 @@ from lineside_gateway.settings.fleet import FleetSettings
 from lineside_gateway.store import Kept
 
 LOOK_EVERY_S = 0.5
+PRESENT_S = 5.0  # without a word of it for longer, a member is no partner to send clients to
 
 
 class Successor(Protocol):
@@ -46,6 +48,8 @@ class Member:
         self.journal = FleetJournal(NoJournal(), self.record, self.shards)
         self._handover = Handover(self._redis, line, hmac_key)
         self._switch = SharedSwitch(self._redis, line, hmac_key)
+        self._presence = Presence(self._redis, line, hmac_key)
+        self.partners: tuple[str, ...] = ()
         self._successor: Successor | None = None
 
     # ---- Leading
@@ -79,8 +83,12 @@ class Member:
 
     # ---- running
 
-    async def run(self, successor: Successor, switch: Switch) -> None:
-        """Take part until cancelled; what is led is given back at the end."""
+    async def run(self, successor: Successor, switch: Switch, endpoint: str, uri: str) -> None:
+        """Take part until cancelled; what is led is given back at the end.
+
+        The others learn that this member hosts ``endpoint`` under the ApplicationUri ``uri``; theirs are
+        ``partners``.
+        """
         self._successor = successor
         try:
             async with asyncio.TaskGroup() as group:
@@ -88,6 +96,7 @@ class Member:
                 group.create_task(self.record.run(), name="marks")
                 group.create_task(self._handover.run(), name="handover")
                 group.create_task(self._look(successor, switch), name="fleet")
+                group.create_task(self._be_seen(endpoint, uri), name="presence")
         finally:
             await self.record.close()
             await self._redis.aclose()
@@ -117,6 +126,17 @@ class Member:
                         await self._take(shard, successor)
             except LOSSES:
                 continue
+
+    async def _be_seen(self, endpoint: str, uri: str) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(IO_TIMEOUT_S):
+                    await self._presence.tell(self.name, endpoint, uri)
+                    seen = await self._presence.seen()
+                    self.partners = tuple(s.uri for s in seen if s.age_s < PRESENT_S and s.member != self.name)
+            except LOSSES:
+                self.partners = ()
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _take(self, shard: str, successor: Successor) -> None:
         while self.leases.leads(shard):

@@ -35,6 +35,11 @@ def handed(line: str, shard: str) -> str:
     return f"{PREFIX}{line}:handed:{shard}"
 
 
+def members(line: str) -> str:
+    """Hash of the members that have been heard of, by name."""
+    return f"{PREFIX}{line}:members"
+
+
 def switch(line: str) -> str:
     """The plant-wide switch as it was thrown last, for all members."""
     return f"{PREFIX}{line}:switch"

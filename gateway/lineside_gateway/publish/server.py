@@ -31,6 +31,7 @@ from lineside_gateway.publish.ledger_nodes import TAG_LEDGER, LedgerNodes, Ledge
 from lineside_gateway.publish.model import TypeModel
 from lineside_gateway.publish.names import GATEWAY, NAMESPACE_URI
 from lineside_gateway.publish.recommendation_nodes import Fault, HostedTask, RecommendationNodes
+from lineside_gateway.publish.redundancy import RedundancyNodes
 from lineside_gateway.publish.variables import Builder
 from lineside_plugins.types import Recommendation
 
@@ -72,6 +73,7 @@ class HostedServer:
         self._nodes: dict[tuple[str, str], RecommendationNodes] = {}
         self._layout: Layout | None = None
         self._diagnostics: DiagnosticNodes | None = None
+        self._redundancy: RedundancyNodes | None = None
         self._pages = pages
         self._ledger: LedgerNodes | None = None
         self._heart: asyncio.Task[None] | None = None
@@ -87,6 +89,12 @@ class HostedServer:
     def endpoint(self) -> str:
         """The URL clients connect to, with the port in use."""
         return self._url.geturl()
+
+    @property
+    def uri(self) -> str:
+        """The server's ApplicationUri."""
+        pki = self._access.pki
+        return pki.application_uri if pki else f"urn:lineside:gateway:{self._gateway_id}"
 
     async def start(self, history: HistoryStore | None = None) -> None:
         """Build the nodes, listen and start the heartbeat.
@@ -105,8 +113,7 @@ class HostedServer:
         await server.init()
         server.name = f"Lineside gateway {self._gateway_id}"
         server.product_uri = NAMESPACE_URI
-        pki = self._access.pki
-        await server.set_application_uri(pki.application_uri if pki else f"urn:lineside:gateway:{self._gateway_id}")
+        await server.set_application_uri(self.uri)
         server.set_endpoint(self.endpoint)
         await self._build(server)
         await listen(server, self._url)
@@ -222,6 +229,11 @@ class HostedServer:
         if self._ledger is not None:
             await self._ledger.show()
 
+    async def show_service(self, level: int, partners: Sequence[str]) -> None:
+        """Show the ServiceLevel, and the ApplicationUris of the other servers of a fleet."""
+        if self._redundancy is not None:
+            await self._redundancy.show(level, partners)
+
     async def read_back(self, task: str, equipment_id: str, output: str) -> ua.DataValue:
         """Value, StatusCode and timestamps of one field as the server gives them to a client.
 
@@ -245,6 +257,7 @@ class HostedServer:
         )
         self._take(await layout.build(self._tasks))
         ConditionMethods(self._desk).link()
+        self._redundancy = RedundancyNodes(builder, self.uri)
         self._diagnostics = DiagnosticNodes(builder)
         await self._diagnostics.build(layout, self._gateway_id)
         await self._diagnostics.show_mode(self._demoted)

@@ -39,6 +39,7 @@ from lineside_gateway.runtime.policies import orders_now
 from lineside_gateway.runtime.pulse import Pulse
 from lineside_gateway.runtime.resolutions import Resolutions
 from lineside_gateway.runtime.retention import keep_to
+from lineside_gateway.runtime.service import Service
 from lineside_gateway.runtime.status import Rate, ServerStatus, Status, TaskStatus
 from lineside_gateway.runtime.switch_watch import SwitchWatch
 from lineside_gateway.runtime.takeover import Rooms, take_up
@@ -169,7 +170,9 @@ class Gateway:
                     keep_to(self.settings.privacy, self._operators.labels, disk.journal, lambda: self.now)
                 )
                 group.create_task(self._tape.run(), name="recording")
-                source = Source(self.ledger, it, disk.store, self._pipeline, self.feed.table.pages)
+                service = Service(self.links, self._watch, self.hosted, self._member)
+                group.create_task(service.run(), name="ServiceLevel")
+                source = Source(self.ledger, it, disk.store, self._pipeline, self.feed.table.pages, service)
                 group.create_task(serve_metrics(self.settings.metrics, source), name="metrics")
 
     def _assemble(self, dispatcher: CeleryDispatcher, disk: OnDisk) -> Pipeline:

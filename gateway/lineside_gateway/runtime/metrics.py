@@ -16,9 +16,11 @@ from prometheus_client.registry import Collector
 
 from lineside_gateway.dispatch import CeleryDispatcher
 from lineside_gateway.errors import LinesideError
+from lineside_gateway.fleet import Member
 from lineside_gateway.ingest.pages import EquipmentPage, Pages
 from lineside_gateway.ledger import Ledger, Outcome
 from lineside_gateway.runtime.pipeline import Pipeline
+from lineside_gateway.runtime.service import Service
 from lineside_gateway.settings.services import MetricsSettings
 from lineside_gateway.store import RequestStore
 
@@ -38,6 +40,7 @@ class Source:
     store: RequestStore
     pipeline: Pipeline
     pages: Pages
+    service: Service
 
     def read(self) -> list[Metric]:
         """All families at this moment; call it on the event loop."""
@@ -83,12 +86,29 @@ class Source:
             seconds.add_metric([part], total)
         yield seconds
         yield GaugeMetricFamily("lineside_broker_up", "1 while the broker answers.", int(self.dispatcher.connected))
+        yield GaugeMetricFamily("lineside_service_level", "OPC UA ServiceLevel of this gateway.", self.service.level)
+        if self.service.member is not None:
+            yield from fleet_metrics(self.service.member)
 
     def _store(self) -> Iterable[Metric]:
         rows = CounterMetricFamily("lineside_store_requests", "Requests by what the store did.", labels=["what"])
         for what, count in self.store.counts.items():
             rows.add_metric([what], count)
         yield rows
+
+
+def fleet_metrics(member: Member) -> list[Metric]:
+    """Who leads each shard, as this member knows it, and how often it has come to lead it itself."""
+    labels, leases = ["shard", "member"], member.leases
+    leads = GaugeMetricFamily("lineside_shard_led", "1 while this member leads the shard.", labels=labels)
+    leader = GaugeMetricFamily("lineside_shard_leader", "1 for the member known to lead the shard.", labels=labels)
+    times = CounterMetricFamily("lineside_shard_takeovers", "Times this member came to lead it.", labels=labels)
+    for shard in member.shards.names:
+        leads.add_metric([shard, member.name], int(leases.leads(shard)))
+        times.add_metric([shard, member.name], leases.times_led(shard))
+        if holder := leases.holder(shard):
+            leader.add_metric([shard, holder], 1)
+    return [leads, leader, times]
 
 
 def equipment_metrics(pages: Mapping[str, EquipmentPage]) -> list[Metric]:

@@ -63,7 +63,8 @@ def take_up(
     resumption = Resumption(rooms.feed, rooms.effects, () if member else begun)
     group.create_task(resumption.run(), name="resume")
     if member is not None:
-        group.create_task(member.run(Takeover(member, line, rooms, resumption, begun), switch), name="fleet")
+        takeover = Takeover(member, line, rooms, resumption, begun)
+        group.create_task(member.run(takeover, switch, rooms.hosted.endpoint, rooms.hosted.uri), name="fleet")
 
 
 class Takeover:

@@ -49,6 +49,11 @@ class WorkerWatch:
                 return f"no worker for task '{task}' yet"
         return ""
 
+    @property
+    def backed(self) -> bool:
+        """Whether a worker stands behind each task."""
+        return not self.unbacked(self._tasks)
+
     async def show(self) -> None:
         """Tell nodes that were hosted later what is absent already."""
         for task, (fault, cause) in tuple(self._absent.items()):
