@@ -187,8 +187,7 @@ class CeleryDispatcher:
         wait = FIRST_WAIT_S
         while True:
             try:
-                async with asyncio.timeout(IO_TIMEOUT_S):
-                    await self._producer.send(self._requests, pending.request)
+                await self._producer.send(self._requests, pending.request)
             except LOSSES:
                 self.counts["retries"] += 1
                 await asyncio.sleep(wait)

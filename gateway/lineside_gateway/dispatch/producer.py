@@ -21,7 +21,7 @@ from pydantic_core import to_json
 from lineside_gateway.dispatch.line import Line
 from lineside_plugins import meeting
 from lineside_plugins.types import WindowBatch
-from lineside_plugins.wire import encode_batch, sign
+from lineside_plugins.wire import batch_pieces, sign
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -33,14 +33,14 @@ _ALONE = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}  # 
 class Request:
     """One batch ready to be sent, or sent again: ``message`` is the Celery envelope, ``claim`` the encoded batch.
 
-    ``deadline_s`` is wall clock, seconds since 1970.
+    It is in pieces, which are the windows' own memory: nobody mutates a batch. ``deadline_s`` is wall clock, seconds since 1970.
     """
 
     id: str
     task: str
     queue: str
     message: bytes
-    claim: bytes
+    claim: tuple[bytes | memoryview, ...]
     deadline_s: float
 
     def ttl_ms(self, now: float) -> int:
@@ -60,7 +60,7 @@ class RequestProducer:
     def build(self, batch: WindowBatch, task: str, deadline: datetime, config: Mapping[str, object]) -> Request:
         """Encode ``batch`` for ``task``; ``deadline`` is a wall-clock time."""
         request_id = uuid.uuid4().hex
-        claim = encode_batch(batch)
+        claim = batch_pieces(batch)
         meta: dict[str, object] = {
             "id": request_id,
             "task": task,
@@ -68,7 +68,7 @@ class RequestProducer:
             "config": dict(config),
         }
         if self._key:
-            meta["hmac"] = sign(self._key, meta, claim)
+            meta["hmac"] = sign(self._key, meta, *claim)
         return Request(
             id=request_id,
             task=task,

@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from lineside_gateway.dispatch.connection import FIRST_WAIT_S, IO_TIMEOUT_S, LONGEST_WAIT_S, LOSSES
+from lineside_gateway.dispatch.connection import FIRST_WAIT_S, LONGEST_WAIT_S, LOSSES
 from lineside_gateway.dispatch.line import Command, Line
 from lineside_plugins import meeting
 from lineside_plugins.wire import BatchResult, WireError, decode_result, verify
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 GROUP = "gateway"
 _READ_COUNT = 64
-_BLOCK_MS = 1000  # well below IO_TIMEOUT_S
+_BLOCK_MS = 1000  # well below the line's IO_TIMEOUT_S
 
 
 @dataclass(slots=True)
@@ -70,8 +70,7 @@ class ResultReader:
 
     async def _open(self) -> None:
         try:
-            async with asyncio.timeout(IO_TIMEOUT_S):
-                await self.line.ask([("XGROUP", "CREATE", self._stream, GROUP, "0", "MKSTREAM")])
+            await self.line.ask([("XGROUP", "CREATE", self._stream, GROUP, "0", "MKSTREAM")])
         except ResponseError as e:
             if "BUSYGROUP" not in str(e):
                 raise
@@ -90,8 +89,7 @@ class ResultReader:
             commands = [("XACK", self._stream, GROUP, *done), ("XDEL", self._stream, *done)]
         read: Command = ("XREADGROUP", "GROUP", GROUP, self.gateway_id, "COUNT", _READ_COUNT, "BLOCK", block_ms,
                          "STREAMS", self._stream, start)  # fmt: skip
-        async with asyncio.timeout(IO_TIMEOUT_S):
-            replies = await self.line.ask([*commands, read])
+        replies = await self.line.ask([*commands, read])
         self._done = []
         streams: Any = replies[-1]
         messages: list[tuple[bytes, list[bytes] | None]] = streams[0][1] if streams else []

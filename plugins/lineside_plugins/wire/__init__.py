@@ -8,7 +8,7 @@ Both travel with an HMAC where the two sides share a key (``sign``, ``verify``):
 cover a tensor that lies beside the message.
 """
 
-from lineside_plugins.wire.batches import decode_batch, encode_batch
+from lineside_plugins.wire.batches import batch_pieces, decode_batch, encode_batch
 from lineside_plugins.wire.errors import WireError
 from lineside_plugins.wire.results import (
     BatchResult,
@@ -28,6 +28,7 @@ __all__ = [
     "Refusal",
     "Status",
     "WireError",
+    "batch_pieces",
     "decode_batch",
     "decode_result",
     "decode_results",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
+from pydantic_core import from_json, to_json
 
 from lineside_plugins.types import BoolArray, FloatArray, SnapshotValue, WindowBatch
 from lineside_plugins.wire.errors import UNREADABLE, WireError
@@ -20,6 +20,11 @@ _TIME = np.dtype("datetime64[us]")
 
 def encode_batch(batch: WindowBatch) -> bytes:
     """The batch as bytes; one copy of the tensors."""
+    return b"".join(batch_pieces(batch))
+
+
+def batch_pieces(batch: WindowBatch) -> tuple[bytes | memoryview, ...]:
+    """The encoded batch in pieces to be sent one after the other; the tensors stay where they lie."""
     blobs: list[bytes] = []
 
     def place(value: SnapshotValue) -> object:
@@ -42,10 +47,10 @@ def encode_batch(batch: WindowBatch) -> bytes:
         "snapshots": [{k: place(v) for k, v in s.items()} for s in batch.snapshots],
         "records": [{k: [dict(r) for r in rows] for k, rows in m.items()} for m in batch.records],
     }
-    head = json.dumps(header, separators=(",", ":")).encode()
+    head = to_json(header)
     values = np.ascontiguousarray(batch.values, dtype="<f4").reshape(-1).view(np.uint8).data
     good = b"" if all_good else np.packbits(batch.good).tobytes()
-    return b"".join([_HEAD.pack(MAGIC, len(head)), head, values, good, *blobs])
+    return (_HEAD.pack(MAGIC, len(head)) + head, values, good, *blobs)
 
 
 def decode_batch(data: bytes | memoryview) -> WindowBatch:
@@ -60,7 +65,7 @@ def decode_batch(data: bytes | memoryview) -> WindowBatch:
     try:
         _, n = _HEAD.unpack_from(view)
         at = _HEAD.size + n
-        header = json.loads(bytes(view[_HEAD.size : at]))
+        header = from_json(bytes(view[_HEAD.size : at]))
         shape = tuple(int(i) for i in header["shape"])
         count = math.prod(shape)
         values: FloatArray = np.frombuffer(view, "<f4", count, at).reshape(shape)

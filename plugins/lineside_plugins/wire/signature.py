@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from lineside_plugins.wire.errors import WireError
 
 
-def sign(key: bytes, meta: Mapping[str, object], body: bytes | memoryview) -> str:
-    """HMAC-SHA256 over ``meta`` (canonical JSON, without its own "hmac") and ``body``; hex.
+def sign(key: bytes, meta: Mapping[str, object], *body: bytes | memoryview) -> str:
+    """HMAC-SHA256 over ``meta`` (canonical JSON, without its own "hmac") and the pieces of ``body``; hex.
 
     SHA-256 because processors have instructions for it: 0.32 ms for a batch of 393 KB, keyed BLAKE2b 0.61 ms.
     """
     mac = hmac.new(key, digestmod=hashlib.sha256)
     head = json.dumps({k: v for k, v in meta.items() if k != "hmac"}, sort_keys=True, separators=(",", ":")).encode()
     mac.update(struct.pack("<Q", len(head)) + head)
-    mac.update(body)
+    for piece in body:
+        mac.update(piece)
     return mac.hexdigest()
 
 
