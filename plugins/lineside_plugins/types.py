@@ -183,11 +183,11 @@ class Recommendation:
     quality: float = 1.0
 
     @classmethod
-    def of(cls, **fields: object) -> Recommendation:
+    def of(cls, fields: dict[str, object]) -> Recommendation:
         """A recommendation of fields, all of them, that are of the declared types: nothing is checked or filled in.
 
-        For the runtime, which makes one for every window: a frozen dataclass sets each field through
-        ``object.__setattr__``, 5.4 us for these thirteen; this takes 1.1 us.
+        For the runtime, which makes one for every window and gives the dictionary away: a frozen dataclass sets each
+        field through ``object.__setattr__``, 5.4 us for these thirteen; this takes 0.8 us.
         """
         new = object.__new__(cls)
         object.__setattr__(new, "__dict__", fields)

@@ -178,18 +178,18 @@ class Runner:
             self._loaded, self.model_bytes = False, 0
             self._plugin.close()
 
-    def _usable(self, batch: WindowBatch, share: FloatArray) -> tuple[list[int], dict[int, str]]:
+    def _usable(self, batch: WindowBatch, share: FloatArray) -> tuple[Sequence[int], dict[int, str]]:
         """Windows good enough for the task, and why the others are not; the task never sees those."""
         need = 0.0 if self._inputs.window is None else self._inputs.window.min_good
+        if not (share < need).any() and not np.isnat(batch.end).any():
+            return range(len(batch)), {}
         poor, timeless = np.flatnonzero(share < need), np.flatnonzero(np.isnat(batch.end))
         refused = {int(i): f"only {share[i]:.0%} of the window is Good; it needs {need:.0%}" for i in poor}
         refused |= {int(i): "the window has no end time" for i in timeless}
-        if not refused:
-            return list(range(len(batch))), refused
         return [i for i in range(len(batch)) if i not in refused], refused
 
     def _recommend(
-        self, batch: WindowBatch, rows: list[int], refused: dict[int, str]
+        self, batch: WindowBatch, rows: Sequence[int], refused: dict[int, str]
     ) -> dict[int, Advice | Abstention | None]:
         """What the task says, by row of the whole batch. If it raises, each window is tried on its own."""
         if not rows:
@@ -222,19 +222,21 @@ class Runner:
         window_end = datetime.fromisoformat(end)
         lasts = self._lasts if advice.valid_for_s is None else timedelta(seconds=float(advice.valid_for_s))
         return Recommendation.of(
-            task=self.task_name,
-            kind=self._outputs.kind,
-            equipment_id=equipment,
-            value=advice.value,
-            confidence=advice.confidence,
-            interval=advice.interval,
-            reasons=advice.reasons,
-            window_end=window_end,
-            valid_until=window_end + lasts,
-            model=self.model_name,
-            model_version=self.model_version,
-            key=f"{self.task_name}|{self.model_name}:{self.model_version}|{equipment}|{end}",
-            quality=share,
+            {
+                "task": self.task_name,
+                "kind": self._outputs.kind,
+                "equipment_id": equipment,
+                "value": advice.value,
+                "confidence": advice.confidence,
+                "interval": advice.interval,
+                "reasons": advice.reasons,
+                "window_end": window_end,
+                "valid_until": window_end + lasts,
+                "model": self.model_name,
+                "model_version": self.model_version,
+                "key": f"{self.task_name}|{self.model_name}:{self.model_version}|{equipment}|{end}",
+                "quality": share,
+            }
         )
 
     def _count(self, windows: int, entries: list[Recommendation | None], refused: Mapping[int, str]) -> None:

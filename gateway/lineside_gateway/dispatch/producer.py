@@ -33,7 +33,8 @@ _ALONE = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}  # 
 class Request:
     """One batch ready to be sent, or sent again: ``message`` is the Celery envelope, ``claim`` the encoded batch.
 
-    It is in pieces, which are the windows' own memory: nobody mutates a batch. ``deadline_s`` is wall clock, seconds since 1970.
+    It is in pieces, which are the windows' own memory: nobody mutates a batch. ``deadline_s`` is wall clock,
+    seconds since 1970.
     """
 
     id: str

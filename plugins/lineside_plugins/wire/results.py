@@ -1,25 +1,20 @@
 """What became of a batch, as UTF-8 JSON.
 
-The fields that all recommendations of a batch share (task, kind, model, names of the output fields) are written once;
-each recommendation is then one row of plain values. Written and read by pydantic's own JSON, which takes a third of
-the time of the standard library's.
+Recommendations stand in columns (``columns``). Written and read by pydantic's own JSON, which takes a third of the time
+of the standard library's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeAlias, cast
 
 from pydantic_core import from_json, to_json
 
-from lineside_plugins.types import Kind, OutputValue, Reason, Recommendation, Record, Scalar
+from lineside_plugins.types import Recommendation, Scalar
+from lineside_plugins.wire.columns import from_columns, to_columns
 from lineside_plugins.wire.errors import UNREADABLE, WireError
-
-_Shared: TypeAlias = tuple[str, str, str, str, tuple[str, ...]]
-_datetime = datetime.fromisoformat
 
 
 class Status(StrEnum):
@@ -80,13 +75,13 @@ def encode_result(result: BatchResult) -> bytes:
     """The result as UTF-8 JSON."""
     row = {
         "status": result.status.value,
-        "recommendations": _table(result.recommendations),
+        "recommendations": to_columns(result.recommendations),
         "refused": [[r.index, r.why, r.abstained] for r in result.refused],
         "error": result.error,
         "meta": dict(result.meta),
     }
     if result.shadow:
-        row["shadow"] = _table(result.shadow)
+        row["shadow"] = to_columns(result.shadow)
     if result.watched:
         row["drift"] = [[d.equipment_id, d.tag, d.cause, d.times] for d in result.drift]
     return to_json(row, inf_nan_mode="null")
@@ -102,11 +97,11 @@ def decode_result(data: bytes) -> BatchResult:
         row = from_json(data)
         return BatchResult(
             status=Status(row["status"]),
-            recommendations=_recommendations(row["recommendations"]),
+            recommendations=from_columns(row["recommendations"]),
             refused=tuple(Refusal(int(i), str(why), bool(own)) for i, why, own in row["refused"]),
             error=str(row["error"]),
             meta=dict(row["meta"]),
-            shadow=tuple(r for r in _recommendations(row["shadow"]) if r is not None) if "shadow" in row else (),
+            shadow=tuple(r for r in from_columns(row["shadow"]) if r is not None) if "shadow" in row else (),
             drift=tuple(Drift(str(e), str(t), str(c), float(n)) for e, t, c, n in row.get("drift", ())),
             watched="drift" in row,
         )
@@ -116,7 +111,7 @@ def decode_result(data: bytes) -> BatchResult:
 
 def encode_results(results: Sequence[Recommendation | None]) -> bytes:
     """One entry per window of the batch, in its order."""
-    return to_json(_table(results), inf_nan_mode="null")
+    return to_json(to_columns(results), inf_nan_mode="null")
 
 
 def decode_results(data: bytes) -> list[Recommendation | None]:
@@ -126,72 +121,6 @@ def decode_results(data: bytes) -> list[Recommendation | None]:
         WireError: Not a result of this version.
     """
     try:
-        return list(_recommendations(from_json(data)))
+        return list(from_columns(from_json(data)))
     except UNREADABLE as e:
         raise WireError(f"result of {len(data)} bytes cannot be read: {e}") from e
-
-
-def _table(results: Sequence[Recommendation | None]) -> dict[str, object]:
-    """``shared``: what rows have in common; ``rows``: null, or the number of its shared part and the row's own."""
-    shared: dict[_Shared, int] = {}
-    rows: list[list[object] | None] = []
-    for r in results:
-        if r is None:
-            rows.append(None)
-            continue
-        common = (r.task, r.kind.value, r.model, r.model_version, tuple(r.value))
-        rows.append(
-            [
-                shared.setdefault(common, len(shared)),
-                r.equipment_id,
-                [[dict(i) for i in v] if isinstance(v, tuple) else v for v in r.value.values()],
-                r.confidence,
-                r.interval,
-                [[x.tag, x.weight, x.text] for x in r.reasons],
-                r.window_end,
-                r.valid_until,
-                r.key,
-                r.quality,
-            ]
-        )
-    return {"shared": list(shared), "rows": rows}
-
-
-def _recommendations(table: Mapping[str, Any]) -> tuple[Recommendation | None, ...]:
-    shared = [
-        (str(task), Kind(kind), str(model), str(version), tuple(str(n) for n in names))
-        for task, kind, model, version, names in table["shared"]
-    ]
-    return tuple(None if row is None else _recommendation(shared, *row) for row in table["rows"])
-
-
-def _recommendation(
-    shared: Sequence[tuple[str, Kind, str, str, tuple[str, ...]]],
-    number: int,
-    equipment_id: str,
-    values: Sequence[Scalar | list[Record]],
-    confidence: float,
-    interval: list[float] | None,
-    reasons: list[tuple[str, float, str]],
-    window_end: str,
-    valid_until: str,
-    key: str,
-    quality: float,
-) -> Recommendation:
-    task, kind, model, version, names = shared[number]
-    value = {n: cast("OutputValue", tuple(v) if isinstance(v, list) else v) for n, v in zip(names, values, strict=True)}
-    return Recommendation.of(
-        task=task,
-        kind=kind,
-        equipment_id=equipment_id,
-        value=value,
-        confidence=confidence,
-        interval=None if interval is None else (float(interval[0]), float(interval[1])),
-        reasons=tuple([Reason(str(t), float(w), str(x)) for t, w, x in reasons]) if reasons else (),
-        window_end=_datetime(window_end),
-        valid_until=_datetime(valid_until),
-        model=model,
-        model_version=version,
-        key=key,
-        quality=quality,
-    )
