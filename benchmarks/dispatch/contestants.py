@@ -28,6 +28,7 @@ from lineside_gateway import processes
 from lineside_gateway.batching import MicroBatcher
 from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker
 from lineside_gateway.ingest import Request
+from lineside_plugins.memory import keep_what_is_loaded
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import Status
 
@@ -111,6 +112,7 @@ class Lineside:
         result = await self._dispatcher.submit(self._many, task.NAME, _deadline())
         scores = [r.value["score"] for r in result.recommendations if r is not None]
         np.testing.assert_allclose(scores, Forward()(windows())[:, 0], rtol=1e-4, atol=1e-5)
+        keep_what_is_loaded()  # as ``lineside run`` does
 
     async def batch(self) -> None:
         """One batch through the dispatcher."""

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from lineside_plugins import meeting
-from lineside_plugins.memory import keep_freed_memory
+from lineside_plugins.memory import keep_freed_memory, keep_what_is_loaded
 from lineside_workers import broker, deliveries
 from lineside_workers.app import app
 from lineside_workers.counter import Counter
@@ -85,6 +85,7 @@ def open_process(sender: Any, **_: object) -> None:
 def report_ready(sender: Any, **_: object) -> None:
     """Start the heartbeat, and tell the parent process on standard output."""
     _process[0].heartbeat.start()
+    keep_what_is_loaded()
     ready = {"ready": True, "node": sender.hostname, **_process[0].host.describe()}
     print(json.dumps(ready), flush=True)
 

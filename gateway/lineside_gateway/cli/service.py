@@ -53,6 +53,7 @@ def run(
 async def _serve(gateway: object, console: Console) -> None:
     from lineside_gateway.runtime.gateway import Gateway  # noqa: PLC0415
     from lineside_gateway.runtime.running import run_until  # noqa: PLC0415
+    from lineside_plugins.memory import keep_what_is_loaded  # noqa: PLC0415
 
     assert isinstance(gateway, Gateway)  # noqa: S101 - typed as object to keep the import lazy
     stop = asyncio.Event()
@@ -61,6 +62,7 @@ async def _serve(gateway: object, console: Console) -> None:
         loop.add_signal_handler(number, stop.set)
 
     def ready() -> None:
+        keep_what_is_loaded()
         console.print(f"hosting {gateway.hosted.endpoint}", highlight=False)
 
     await run_until(gateway, stop, ready)
