@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -22,6 +23,14 @@ Scalar: TypeAlias = bool | int | float | str | None
 SnapshotValue: TypeAlias = Scalar | bytes | FloatArray
 Record: TypeAlias = Mapping[str, Scalar]
 OutputValue: TypeAlias = Scalar | tuple[Record, ...]
+
+
+@lru_cache(maxsize=4)
+def all_good(shape: tuple[int, ...]) -> BoolArray:
+    """All True and read-only; the same array each time, by which it is known without a look at each cell."""
+    good = np.ones(shape, np.bool_)
+    good.flags.writeable = False
+    return good
 
 
 class Kind(StrEnum):
@@ -93,6 +102,11 @@ class WindowBatch:
     def __len__(self) -> int:
         """B, the number of windows."""
         return len(self.equipment_ids)
+
+    @property
+    def is_all_good(self) -> bool:
+        """Whether each cell holds a Good sample; at once for what came over the wire as such."""
+        return self.good is all_good(self.good.shape) or bool(self.good.all())
 
     def select(self, rows: Sequence[int]) -> WindowBatch:
         """The windows at ``rows``, in that order, as a batch of their own."""

@@ -14,7 +14,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from redis.exceptions import ResponseError
 
@@ -29,8 +29,7 @@ ATTEMPTS_TTL_S = 3600
 ANSWER_WITHIN_S = 15.0  # how long an answer waits for a broker that restarts
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One delivery of a request. ``claim`` is None when another delivery of it has been answered, or its time is up.
 
     ``left_s`` is the time to its deadline, by the broker's clock. ``attempts`` has this one in it. ``message`` and
@@ -46,12 +45,11 @@ class Delivery:
     queue: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
+class Errand(NamedTuple):
     """A command and who hears its reply; ``once`` for what must not be repeated when nobody knows whether it ran."""
 
     command: Command
-    hear: Callable[[Reply], object] = lambda _reply: None
+    hear: Callable[[Reply], object] | None = None
     once: bool = False
 
 
@@ -186,16 +184,14 @@ class Counter:
             self._away = errands
             self._repeat()
             return
-        for errand, reply in zip(errands, replies, strict=True):
-            errand.hear(reply)
+        _tell(errands, replies)
 
     def _repeat(self) -> None:
         """Say again what may be said twice, until the broker is there."""
         errands, self._away = [e for e in self._away if not e.once], []
         if errands:
             replies = self._line.ask_again(*[e.command for e in errands], within_s=ANSWER_WITHIN_S)
-            for errand, reply in zip(errands, replies, strict=True):
-                errand.hear(reply)
+            _tell(errands, replies)
 
     def _wish(self, queues: Sequence[str]) -> list[Errand]:
         """Asks for the next message; its claim follows as a reply of its own."""
@@ -224,6 +220,12 @@ class Counter:
         self._next = Delivery(
             request_id.decode(), claim, attempts + 1, _left_s(left_ms), tag.decode(), message, queue.decode()
         )
+
+
+def _tell(errands: Sequence[Errand], replies: Sequence[Reply]) -> None:
+    for errand, reply in zip(errands, replies, strict=True):
+        if errand.hear is not None:
+            errand.hear(reply)
 
 
 def _counted(request_id: str) -> list[Command]:

@@ -142,4 +142,4 @@ class Host:
 
 
 def _key(config: Mapping[str, object]) -> str:
-    return json.dumps(config, sort_keys=True)
+    return json.dumps(config, sort_keys=True) if config else "{}"

@@ -7,7 +7,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from lineside_plugins import registry
 from lineside_plugins.contract import TaskPlugin
 from lineside_plugins.enforcement import AdviceCheck, RefusedError, check_batch, quality
 from lineside_plugins.synthetic import synthetic_batch
-from lineside_plugins.types import Abstention, Advice, ContractError, FloatArray, Recommendation, TimeArray, WindowBatch
+from lineside_plugins.types import Abstention, Advice, ContractError, FloatArray, Recommendation, WindowBatch
 from lineside_plugins.wire import BatchResult, Drift, Refusal, Status
 from lineside_workers import device as devices
 from lineside_workers.drift_watch import DriftWatch
 from lineside_workers.errors import ModelError, WorkerError
+from lineside_workers.stamp import Stamp
 from lineside_workers.store import ModelStore
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Runner:
         self._inputs = self._plugin.inputs()
         self._outputs = self._plugin.outputs()
         self._check = AdviceCheck(self._outputs)
-        self._lasts = timedelta(seconds=self._inputs.deadline_s)
+        self._stamp = Stamp(task_name, self._outputs, self._inputs.deadline_s)
         self._watch: DriftWatch | None = None
         self._loaded = False
 
@@ -138,9 +138,8 @@ class Runner:
         except ContractError as e:
             self.counts["failed"] += len(batch)
             return BatchResult(Status.FAILED, error=f"task '{self.task_name}': {e}")
-        entries: list[Recommendation | None] = [None] * len(batch)
+        advised: dict[int, Advice] = {}
         abstained: dict[int, Abstention] = {}
-        ends, shares = _iso_times(batch.end), share.tolist()
         for row, advice in said.items():
             if advice is None:
                 continue
@@ -149,16 +148,23 @@ class Runner:
                 refused[row] = advice.cause
                 continue
             try:
-                entries[row] = self._stamp(batch.equipment_ids[row], ends[row], self._check(advice), shares[row])
+                advised[row] = self._check(advice)
             except RefusedError as e:
                 refused[row] = str(e)
-        drift = () if self._watch is None else self._watch.see(batch, entries, abstained)
-        abstains = _on_drift(batch, entries, drift)
-        refused |= abstains
-        self._count(len(batch), entries, refused)
+        entries: Sequence[Recommendation | None] = self._stamp(
+            batch, advised, share, self.model_name, self.model_version
+        )
+        drift: tuple[Drift, ...] = ()
+        abstains: dict[int, str] = {}
+        if self._watch is not None:
+            entries = list(entries)
+            drift = self._watch.see(batch, entries, abstained)
+            abstains = _on_drift(batch, entries, drift)
+            refused |= abstains
+        self._count(len(batch), len(advised) - len(abstains), len(refused))
         return BatchResult(
             Status.ANSWERED,
-            tuple(entries),
+            entries,
             tuple(
                 Refusal(i, f"task '{self.task_name}': {refused[i]}", i in abstained or i in abstains)
                 for i in sorted(refused)
@@ -218,30 +224,10 @@ class Runner:
             raise ContractError(f"recommend returned {len(answer)} entries for {len(batch)} windows")
         return answer
 
-    def _stamp(self, equipment: str, end: str, advice: Advice, share: float) -> Recommendation:
-        window_end = datetime.fromisoformat(end)
-        lasts = self._lasts if advice.valid_for_s is None else timedelta(seconds=float(advice.valid_for_s))
-        return Recommendation.of(
-            {
-                "task": self.task_name,
-                "kind": self._outputs.kind,
-                "equipment_id": equipment,
-                "value": advice.value,
-                "confidence": advice.confidence,
-                "interval": advice.interval,
-                "reasons": advice.reasons,
-                "window_end": window_end,
-                "valid_until": window_end + lasts,
-                "model": self.model_name,
-                "model_version": self.model_version,
-                "key": f"{self.task_name}|{self.model_name}:{self.model_version}|{equipment}|{end}",
-                "quality": share,
-            }
-        )
-
-    def _count(self, windows: int, entries: list[Recommendation | None], refused: Mapping[int, str]) -> None:
-        spoken = sum(e is not None for e in entries)
-        self.counts.update(recommended=spoken, refused=len(refused), silent=windows - spoken - len(refused))
+    def _count(self, windows: int, spoken: int, refused: int) -> None:
+        self.counts["recommended"] += spoken
+        self.counts["refused"] += refused
+        self.counts["silent"] += windows - spoken - refused
 
     def _warm_up(self) -> None:
         if self._inputs.window is None and not self._inputs.snapshot:
@@ -261,11 +247,6 @@ def _on_drift(batch: WindowBatch, entries: list[Recommendation | None], drift: S
     for row in rows:
         entries[row] = None
     return {row: causes[batch.equipment_ids[row]] for row in rows}
-
-
-def _iso_times(end: TimeArray) -> list[str]:
-    """Each time as ``datetime.isoformat`` writes it in UTC; all at once, in a tenth of the time."""
-    return [f"{t.removesuffix('.000000')}+00:00" for t in np.datetime_as_string(end).tolist()]
 
 
 def _distribution_version(task: str) -> str:

@@ -9,6 +9,7 @@ cover a tensor that lies beside the message.
 """
 
 from lineside_plugins.wire.batches import batch_pieces, decode_batch, encode_batch
+from lineside_plugins.wire.columns import Said
 from lineside_plugins.wire.errors import WireError
 from lineside_plugins.wire.results import (
     BatchResult,
@@ -26,6 +27,7 @@ __all__ = [
     "BatchResult",
     "Drift",
     "Refusal",
+    "Said",
     "Status",
     "WireError",
     "batch_pieces",

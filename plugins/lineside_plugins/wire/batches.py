@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 from pydantic_core import from_json, to_json
 
-from lineside_plugins.types import BoolArray, FloatArray, SnapshotValue, WindowBatch
+from lineside_plugins.types import BoolArray, FloatArray, SnapshotValue, WindowBatch, all_good
 from lineside_plugins.wire.errors import UNREADABLE, WireError
 
 MAGIC = b"LSB2"
@@ -36,20 +36,20 @@ def batch_pieces(batch: WindowBatch) -> tuple[bytes | memoryview, ...]:
             return {"bytes": len(value), "n": len(value)}
         return {"v": None if isinstance(value, float) and not math.isfinite(value) else value}
 
-    all_good = bool(batch.good.all())
+    whole = batch.is_all_good
     header = {
         "equipment_ids": batch.equipment_ids,
         "tags": batch.tags,
         "shape": batch.values.shape,
         "end": batch.end.astype(np.int64).tolist(),
         "period_s": batch.period_s,
-        "all_good": all_good,
+        "all_good": whole,
         "snapshots": [{k: place(v) for k, v in s.items()} for s in batch.snapshots],
         "records": [{k: [dict(r) for r in rows] for k, rows in m.items()} for m in batch.records],
     }
     head = to_json(header)
     values = np.ascontiguousarray(batch.values, dtype="<f4").reshape(-1).view(np.uint8).data
-    good = b"" if all_good else np.packbits(batch.good).tobytes()
+    good = b"" if whole else np.packbits(batch.good).tobytes()
     return (_HEAD.pack(MAGIC, len(head)) + head, values, good, *blobs)
 
 
@@ -96,7 +96,7 @@ def decode_batch(data: bytes | memoryview) -> WindowBatch:
 
 def _good(view: memoryview, shape: tuple[int, ...], at: int, *, everywhere: bool) -> tuple[BoolArray, int]:
     if everywhere:
-        return np.ones(shape, np.bool_), at
+        return all_good(shape), at
     count = math.prod(shape)
     size = -(-count // 8)
     bits = np.frombuffer(view, np.uint8, size, at)

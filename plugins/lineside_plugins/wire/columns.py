@@ -6,9 +6,9 @@ A list of numbers costs a hundredth of what a row object does on either side, an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 from lineside_plugins.types import Kind, OutputValue, Reason, Recommendation
 
@@ -16,8 +16,31 @@ _Shared: TypeAlias = tuple[str, Kind, str, str, tuple[str, ...]]
 _datetime = datetime.fromisoformat
 
 
+class Said(Sequence[Recommendation | None]):
+    """Recommendations in columns; the objects are made when the first is asked for."""
+
+    def __init__(self, table: dict[str, object]) -> None:
+        """``table`` as ``to_columns`` makes it, of values that ``from_columns`` takes; it is given away."""
+        self.table = table
+        self._rows: tuple[Recommendation | None, ...] | None = None
+
+    def __len__(self) -> int:
+        return int(str(self.table["count"]))
+
+    @overload
+    def __getitem__(self, index: int) -> Recommendation | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Recommendation | None]: ...
+    def __getitem__(self, index: int | slice) -> Recommendation | Sequence[Recommendation | None] | None:
+        if self._rows is None:
+            self._rows = from_columns(self.table)
+        return self._rows[index]
+
+
 def to_columns(results: Sequence[Recommendation | None]) -> dict[str, object]:
     """``count``: how many entries there are; ``groups``: those that are not None, by what they share."""
+    if isinstance(results, Said):
+        return results.table
     groups: dict[_Shared, list[int]] = {}
     for i, r in enumerate(results):
         if r is not None:
@@ -54,7 +77,7 @@ def _group(shared: _Shared, at: list[int], results: Sequence[Recommendation | No
         if any(r.reasons for r in rows)
         else None,
         "end": [r.window_end for r in rows],
-        "until": [r.valid_until for r in rows],
+        "lasts_s": [(r.valid_until - r.window_end).total_seconds() for r in rows],
         "key": [r.key for r in rows],
         "quality": [r.quality for r in rows],
     }
@@ -71,18 +94,20 @@ def _recommendations(group: Mapping[str, Any]) -> Iterable[Recommendation]:
     count = len(group["at"])
     values = zip(*map(_cells, group["values"]), strict=True) if names else repeat((), count)
     intervals, reasons = group["interval"], group["reasons"]
-    for equipment, value, confidence, interval, why, end, until, key, quality in zip(
+    spans = {s: timedelta(seconds=s) for s in set(group["lasts_s"])}  # mostly one
+    for equipment, value, confidence, interval, why, end, lasts_s, key, quality in zip(
         group["equipment"],
         values,
         group["confidence"],
         repeat(None, count) if intervals is None else intervals,
         repeat((), count) if reasons is None else reasons,
         group["end"],
-        group["until"],
+        group["lasts_s"],
         group["key"],
         group["quality"],
         strict=True,
     ):
+        window_end = _datetime(end)
         yield Recommendation.of(
             {
                 "task": task,
@@ -92,8 +117,8 @@ def _recommendations(group: Mapping[str, Any]) -> Iterable[Recommendation]:
                 "confidence": confidence,
                 "interval": None if interval is None else (float(interval[0]), float(interval[1])),
                 "reasons": tuple([Reason(str(t), float(w), str(x)) for t, w, x in why]) if why else (),
-                "window_end": _datetime(end),
-                "valid_until": _datetime(until),
+                "window_end": window_end,
+                "valid_until": window_end + spans[lasts_s],
                 "model": model,
                 "model_version": version,
                 "key": key,

@@ -62,7 +62,7 @@ class BatchResult:
     """
 
     status: Status
-    recommendations: tuple[Recommendation | None, ...] = ()
+    recommendations: Sequence[Recommendation | None] = ()
     refused: tuple[Refusal, ...] = ()
     error: str = ""
     meta: Mapping[str, Scalar] = field(default_factory=dict)
