@@ -32,6 +32,7 @@ def models(recording: Path, labels: Path, encoder: Path) -> Path:
     """A models directory with candidate week-1."""
     out = recording.parent / "models"
     args = ["--encoder", str(encoder), "--labels", str(labels), "--models", str(out), "--version", "week-1"]
+    args += ["--trials", "0"]
     assert main(["finetune", str(recording), *args]) == 0
     return out
 

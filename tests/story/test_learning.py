@@ -172,6 +172,7 @@ def test_retraining_waits_for_a_reason_and_ends_in_shadow(
     versions = Versions(ModelStore(copy), "condition")
     versions.promote("week-1", Stage.FULL)
     args = ["retrain", str(recording), "--models", str(copy), "--work", str(tmp_path / "work"), "--epochs", "2"]
+    args += ["--trials", "0"]
     for when in ("drift", "labels"):
         assert main([*args, "--when", when]) == 0
         assert "nothing to do" in capsys.readouterr().out

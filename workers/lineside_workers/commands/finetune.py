@@ -91,7 +91,7 @@ def _finetune(args: argparse.Namespace) -> None:
     say("sensors followed by what the others say: " + (", ".join(r.tag for r in followed) or "none hang together"))
     say(table(trained.report))
     _keep(args, trained, labels.events(given))
-    say(f"bind it with config: {_binding(task)}")
+    say(f"config to bind it with: {_binding(task)}")
 
 
 def _task(args: argparse.Namespace, pretrained: Pretrained) -> ConditionConfig:
@@ -145,4 +145,4 @@ def _binding(task: ConditionConfig) -> str:
     """What differs from the task's defaults, as YAML on one line."""
     usual = ConditionConfig().model_dump(mode="json")
     own = {k: v for k, v in task.model_dump(mode="json").items() if v != usual[k]}
-    return "{" + ", ".join(f"{k}: {json.dumps(v)}" for k, v in own.items()) + "}"
+    return "{" + ", ".join(f"{k}: {json.dumps(v)}" for k, v in own.items()) + "}" if own else "nothing but its defaults"

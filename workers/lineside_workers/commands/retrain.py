@@ -36,6 +36,7 @@ def add(commands: Commands, run: Callable[[list[str]], int]) -> None:
     parser.add_argument("--min-labels", type=int, default=3, help="new events that are worth it [3]")
     parser.add_argument("--kind", default="failure", help="kinds of events that are to be foreseen [failure]")
     parser.add_argument("--horizon-h", type=float, default=24.0, help="how far ahead, h [24]")
+    parser.add_argument("--trials", type=int, help="as of lineside finetune")
     parser.add_argument("--epochs", type=int, default=30, help="epochs of pretraining at most [30]")
 
 
@@ -45,11 +46,24 @@ def _retrain(args: argparse.Namespace, run: Callable[[list[str]], int]) -> int:
         return 0
     say(f"retraining as {name}: {reason}")
     work, recording = args.work / name, str(args.recording)
+    trials = [] if args.trials is None else ["--trials", str(args.trials)]
     labels, encoder, models = str(work / "labels.csv"), str(work / "encoder"), str(args.models)
     for step in (
         ["label", recording, "--kind", args.kind, "--horizon-h", str(args.horizon_h), "--out", labels],
         ["pretrain", recording, "--epochs", str(args.epochs), "--out", encoder],
-        ["finetune", recording, "--encoder", encoder, "--labels", labels, "--models", models, "--version", name],
+        [
+            "finetune",
+            recording,
+            "--encoder",
+            encoder,
+            "--labels",
+            labels,
+            "--models",
+            models,
+            "--version",
+            name,
+            *trials,
+        ],
         ["models", "promote", name, "--to", "shadow", "--models", models, "--task", TASK],
     ):
         if code := run(step):
