@@ -19,6 +19,7 @@ from lineside_trials import record
 from lineside_workers.__main__ import main
 from lineside_workers.commands.retrain import abstained_share
 from lineside_workers.condition import pretraining, splitting, windows
+from lineside_workers.condition.run import Recipe
 from lineside_workers.recorded import reading
 from lineside_workers.runner import Runner
 from lineside_workers.store import ModelStore
@@ -97,10 +98,8 @@ def test_an_interrupted_pretraining_goes_on_as_if_it_had_not_been(recording: Pat
     split = splitting.propose(dict.fromkeys(set(data.unit.tolist()), 1), 0)
 
     def run(out: str, say: Callable[[str], None] = lambda _: None) -> pretraining.Pretrained:
-        recipe = pretraining.Recipe(epochs=4)
-        return pretraining.pretrain(
-            data, ConditionConfig(), split, recipe, tmp_path / out, seed=0, device="cpu", say=say
-        )
+        means = pretraining.Means(tmp_path / out, Recipe(epochs=4))
+        return pretraining.pretrain(data, ConditionConfig(), split, means, say)
 
     def stop(text: str) -> None:
         if text.startswith("epoch 2"):

@@ -34,14 +34,15 @@ def choose(requested: str = AUTO) -> str:
 
 
 def several(requested: str) -> tuple[str, ...]:
-    """The devices to host a worker each: "auto" is every CUDA device, else the CPU; or names with commas.
+    """The devices to use at once: "auto" is every CUDA device, else the CPU; or names with commas, "cuda:0,1" for two.
 
     Raises:
         DeviceError: One of them is not a device, or not on this machine.
     """
     if requested == AUTO:
         return tuple(f"cuda:{i}" for i in range(_cuda_devices())) or ("cpu",)
-    return tuple(choose(name.strip()) for name in requested.split(",") if name.strip())
+    names = [name.strip() for name in requested.split(",") if name.strip()]
+    return tuple(choose(f"cuda:{name}" if name.isdigit() and i else name) for i, name in enumerate(names))
 
 
 def limit_threads(threads: int) -> None:

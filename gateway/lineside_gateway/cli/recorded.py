@@ -69,6 +69,8 @@ def pretrain(context: typer.Context) -> None:
     [bold]Example[/]
 
       lineside pretrain var/recorded --out var/encoder
+
+      lineside pretrain var/recorded --devices cuda:0,1 --pairs 4096 --out var/encoder
     """
     _work("pretrain", context)
 

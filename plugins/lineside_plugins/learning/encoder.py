@@ -59,16 +59,25 @@ class Headed(nn.Module):
         return out
 
 
-def pretext_loss(age: Tensor, ahead: Tensor, time: Tensor, coming: Tensor, lag_weight: float = 1.0) -> Tensor:
+def pretext_loss(
+    age: Tensor,
+    ahead: Tensor,
+    time: Tensor,
+    coming: Tensor,
+    lag_weight: float = 1.0,
+    counts: tuple[int, int] | None = None,
+) -> Tensor:
     """Squared error of the lag between rows 2i and 2i+1, which belong to one recording, plus half that of what comes.
 
     ``age`` (R, 1), ``time`` (R,) in units of the longest lag, ``ahead`` and ``coming`` (R, C); what of ``coming`` is
-    NaN, because the recording ended before, is not asked for.
+    NaN, because the recording ended before, is not asked for. ``counts`` of pairs and of known changes are divided by:
+    those given here, unless these are a share of a larger batch.
     """
     lag = (age[1::2, 0] - age[0::2, 0]) - (time[1::2] - time[0::2])
     known = torch.isfinite(coming)
     missed = torch.where(known, ahead - torch.nan_to_num(coming), 0.0)
-    return lag_weight * (lag**2).mean() + 0.5 * (missed**2).sum() / known.sum().clamp(min=1)
+    pairs, changes = (len(lag), known.sum().clamp(min=1)) if counts is None else (counts[0], max(1, counts[1]))
+    return lag_weight * (lag**2).sum() / pairs + 0.5 * (missed**2).sum() / changes
 
 
 def foresee(pretext: Pretext, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lineside_plugins.learning.encoder import Encoder
 from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_plugins.tasks.condition.scorers import Constant, Scorer
@@ -17,7 +18,8 @@ from lineside_workers.condition import tuning
 from lineside_workers.condition.candidates import Bench, Candidate, Range
 from lineside_workers.condition.heads import Costs
 from lineside_workers.condition.heads.classification import Classification
-from lineside_workers.condition.pretraining import Encoder, Pretrained, Recipe
+from lineside_workers.condition.pretraining import Pretrained
+from lineside_workers.condition.run import Recipe
 from lineside_workers.condition.splitting import Split
 from lineside_workers.condition.windows import Rows
 from lineside_workers.errors import SettingsError

@@ -34,32 +34,34 @@ def add(commands: Commands) -> None:
     pretrain = command(
         commands, "pretrain", "train an encoder on unlabelled recordings; goes on where it was interrupted", _pretrain,
         ["lineside pretrain var/recorded --out var/encoder",
+         "lineside pretrain var/recorded --devices cuda:0,1 --pairs 4096 --epochs 100 --out var/encoder",
          "lineside pretrain var/recorded --tags 'Flow [l/min], Pressure [bar]' --period 60 --out var/encoder"],
     )  # fmt: skip
     add_recording(pretrain)
     pretrain.add_argument("--out", type=Path, required=True, help="folder for encoder, checkpoint and curves")
     pretrain.add_argument("--split", type=Path, help="JSON with lists train, validation and test of units [proposed]")
     pretrain.add_argument("--epochs", type=int, default=30, help="epochs at most [30]")
+    pretrain.add_argument("--pairs", type=int, default=128, help="pairs of windows per step, over all devices [128]")
     add_window(pretrain)
-    add_learning(pretrain)
+    add_learning(pretrain, several=True)
 
 
 def _pretrain(args: argparse.Namespace) -> None:
     from lineside_workers import device as devices  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.condition import pretraining, splitting, windows  # noqa: PLC0415
+    from lineside_workers.condition import pretraining, run, splitting, windows  # noqa: PLC0415
     from lineside_workers.recorded import reading  # noqa: PLC0415
 
     devices.limit_threads(args.threads)
-    device = devices.choose(args.device)
+    chosen = devices.several(args.devices)
     config = window_config(args)
     found = reading.read(args.recording, say)
     reading.check_units(found, config.tags)
     data = windows.rows(found, config)
     split = splitting.read(args.split) if args.split else splitting.propose(_events_by_unit(found, data), args.seed)
     say_split(split)
-    recipe = pretraining.Recipe(epochs=args.epochs)
-    done = pretraining.pretrain(data, config, split, recipe, args.out, seed=args.seed, device=device, say=say)
-    say(f"{args.out}: encoder of {len(config.tags)} tags, validation loss {min(done.losses):.4f}, device {device}")
+    recipe = run.Recipe(epochs=args.epochs, pairs=args.pairs)
+    done = pretraining.pretrain(data, config, split, pretraining.Means(args.out, recipe, args.seed, chosen), say)
+    say(f"{args.out}: encoder of {len(config.tags)} tags, validation loss {min(done.losses):.4f}")
 
 
 def evaluate(args: argparse.Namespace) -> int:

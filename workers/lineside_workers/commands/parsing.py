@@ -33,10 +33,14 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recording", type=Path, help="folder of a recording, or of one folder per plant")
 
 
-def add_learning(parser: argparse.ArgumentParser) -> None:
-    """Seed, device and threads."""
+def add_learning(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Seed, device or devices, and threads."""
     parser.add_argument("--seed", type=int, default=0, help="of the split and the initial weights [0]")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N [auto]")
+    if several:
+        parser.add_argument("--devices", "--device", default="auto", help="one process on each: auto (every CUDA "
+                            "device, else the CPU), cpu, cuda:0,1, or cpu,cpu [auto]")  # fmt: skip
+    else:
+        parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N [auto]")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch [1]")
 
 

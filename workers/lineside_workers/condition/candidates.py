@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -18,9 +19,11 @@ from lineside_workers.condition.heads.base import Floats, Problem, Settings
 from lineside_workers.condition.pretraining import Pretrained
 from lineside_workers.condition.windows import Rows
 from lineside_workers.learning import low_rank
+from lineside_workers.learning.pace import Pace
 
 NAIVE = "naive"
 BATCH, EPOCHS = 256, 40
+FEW_EPOCHS = 3  # on the CPU, to compare with
 
 
 class Range(NamedTuple):
@@ -51,7 +54,7 @@ LORA = {**HEAD_ONLY, "rank": Range(4, 1, 16)}
 class Bench:
     """What all candidates share: rows to learn from, rows to stop and choose by, the encoder, seed and device.
 
-    ``pace`` counts what networks went through, in rows.
+    ``spent`` counts the rows that went through networks, and the seconds that took.
     """
 
     problem: Problem
@@ -60,7 +63,8 @@ class Bench:
     stop: Rows
     seed: int
     device: str
-    pace: dict[str, float] = field(default_factory=lambda: {"rows": 0.0})
+    epochs: int = EPOCHS
+    spent: dict[str, float] = field(default_factory=lambda: {"rows": 0.0, "seconds": 0.0})
 
     def network(self, encoder: Encoder, settings: Settings, watch: Watch, prepare: Callable[[Headed], None]) -> Scorer:
         """A head on ``encoder``, of which ``prepare`` says what may change."""
@@ -71,17 +75,31 @@ class Bench:
         prepare(model)
         data, held = (self._tensors(rows) for rows in (self.fit, self.stop))
         plan = Schedule(
-            epochs=EPOCHS, batch=BATCH, learning_rate=settings["learning_rate"],
+            epochs=self.epochs, batch=BATCH, learning_rate=settings["learning_rate"],
             weight_decay=settings["weight_decay"], noise=settings["noise"],
         )  # fmt: skip
 
         def each_epoch(epoch: int, loss: float) -> None:
-            self.pace["rows"] += len(self.fit)
+            self.spent["rows"] += len(self.fit)
             watch(epoch, loss)
 
-        train(model, data, held, self.problem.loss, seed=self.seed, schedule=plan, each_epoch=each_epoch)
+        began = time.perf_counter()
+        try:
+            train(model, data, held, self.problem.loss, seed=self.seed, schedule=plan, each_epoch=each_epoch)
+        finally:
+            self.spent["seconds"] += time.perf_counter() - began
         low_rank.merge(model)
         return self.problem.network(model.cpu().eval(), normaliser)
+
+    def pace(self) -> Pace:
+        """How fast networks learned, beside a few epochs on the CPU where it was another device."""
+        found = Pace((self.device,), round(self.spent["rows"]), self.spent["seconds"])
+        return found.compared(self._on_cpu)
+
+    def _on_cpu(self) -> float:
+        few = replace(self, device="cpu", epochs=FEW_EPOCHS, spent={"rows": 0.0, "seconds": 0.0})
+        _full(few, Candidate(_full, NETWORK).usual, unwatched)
+        return few.pace().rate
 
     def _tensors(self, rows: Rows) -> list[torch.Tensor]:
         scaled = self.pretrained.normaliser(rows.x)

@@ -67,8 +67,8 @@ def finetune(data: Rows, pretrained: Pretrained, job: Job, say: Say) -> TrainedM
     teach, stop = (problem.teaching(sides[part]) for part in ("train", "validation"))
     bench = Bench(problem, pretrained, teach, stop, job.seed, job.device)
     tried = _try_all(bench, sides["validation"], job, say)
-    won = min(tried, key=lambda t: t.error)
-    say(f"ships: {won.name}")
+    won, pace = min(tried, key=lambda t: t.error), bench.pace()
+    say(f"ships: {won.name}; networks learned for {pace}")
     report = [
         {"candidate": t.name, "split": part, "error": problem.error(t.answer, t.score(rows.x), rows),
          **problem.measures(t.answer, t.score(rows.x), rows)}
@@ -82,6 +82,7 @@ def finetune(data: Rows, pretrained: Pretrained, job: Job, say: Say) -> TrainedM
         "winner": won.name,
         "test": next(r for r in report if (r["candidate"], r["split"]) == (won.name, "test")),
         "errors": {t.name: t.error for t in tried},
+        "pace": pace.to_json(),
     }
     config = _served(won, data.of(split.train), pretrained, job)
     tensors = {**won.score.to_tensors(), **novelty.to_tensors()}
