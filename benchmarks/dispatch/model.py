@@ -1,4 +1,4 @@
-"""The model and the batches that every contestant runs: a small transformer over windows of 128 samples of 24 tags.
+"""The model and the batches that every contestant runs: a transformer over windows of 128 samples of 24 tags.
 
 Imported by contestants in environments of their own, so it needs numpy and torch and nothing else.
 """
@@ -12,19 +12,23 @@ import torch
 from torch import nn
 
 WINDOWS, SAMPLES, TAGS = 32, 128, 24
-_WIDTH, _HEADS, _LAYERS, _PATCH = 64, 4, 2, 8
 
 
-class SmallTransformer(nn.Module):
-    """(B, 128, 24) float32 -> (B, 24): patches of eight samples, two encoder layers, a linear head."""
+class Transformer(nn.Module):
+    """(B, 128, 24) float32 -> (B, 24): patches of samples, encoder layers, their mean, a linear head."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, width: int = 64, layers: int = 2, heads: int = 4, patch: int = 8, grown: int = 2, activation: str = "relu"
+    ) -> None:
+        """``patch`` samples are a token; ``grown`` is how much wider the feed-forward part is. As they are: small."""
         super().__init__()
-        self.patch = nn.Conv1d(TAGS, _WIDTH, _PATCH, stride=_PATCH)
-        self.position = nn.Parameter(torch.randn(1, SAMPLES // _PATCH, _WIDTH) * 0.02)
-        layer = nn.TransformerEncoderLayer(_WIDTH, _HEADS, 2 * _WIDTH, 0.0, batch_first=True, norm_first=True)
-        self.encoder = nn.TransformerEncoder(layer, _LAYERS, enable_nested_tensor=False)
-        self.head = nn.Linear(_WIDTH, TAGS)
+        self.patch = nn.Conv1d(TAGS, width, patch, stride=patch)
+        self.position = nn.Parameter(torch.randn(1, SAMPLES // patch, width) * 0.02)
+        layer = nn.TransformerEncoderLayer(
+            width, heads, grown * width, 0.0, activation, batch_first=True, norm_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.head = nn.Linear(width, TAGS)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """One row of 24 numbers per window."""
@@ -39,7 +43,7 @@ class Forward:
     def __init__(self) -> None:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         torch.manual_seed(0)
-        self._model = SmallTransformer().eval()
+        self._model = Transformer().eval()
         for _ in range(3):
             self(np.zeros((WINDOWS, SAMPLES, TAGS), np.float32))
 

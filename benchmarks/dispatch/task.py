@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from lineside_plugins import (
     Advice,
@@ -21,18 +23,16 @@ from lineside_plugins import (
     WindowBatch,
     WindowSpec,
 )  # fmt: skip
-from lineside_plugins.types import ModelData
+from lineside_plugins.types import FloatArray, ModelData
 
 NAME = "bench"
 TAGS = tuple(f"Tag{i:02d}" for i in range(24))
 SAMPLES = 128
+ConfigT = TypeVar("ConfigT", bound=TaskConfig)
 
 
-class BenchTask(TaskPlugin[TaskConfig]):
-    """Scores a window with the first number the model says about it, and flags it above zero."""
-
-    config_type = TaskConfig
-    needs_model = False
+class ScoreTask(TaskPlugin[ConfigT]):
+    """Scores a window with the first number a model says about it, and flags it above zero."""
 
     def inputs(self) -> Inputs:
         """128 samples of 24 tags, ten a second."""
@@ -47,6 +47,22 @@ class BenchTask(TaskPlugin[TaskConfig]):
         )
         return Outputs(Kind.MAINTENANCE, fields, flag="flag")
 
+    def recommend(self, batch: WindowBatch) -> Sequence[Advice]:
+        """One advice per window."""
+        scores = self.said(batch.values)[:, 0].tolist()
+        return [Advice({"flag": s > 0, "score": s}, confidence=0.9) for s in scores]
+
+    @abstractmethod
+    def said(self, values: FloatArray) -> FloatArray:
+        """What the model says: (B, 24) of (B, 128, 24)."""
+
+
+class BenchTask(ScoreTask[TaskConfig]):
+    """The model of all contestants."""
+
+    config_type = TaskConfig
+    needs_model = False
+
     def load(self, model: ModelData | None, device: str) -> None:  # noqa: ARG002 - the weights come from a seed
         """Build the model."""
         from benchmarks.dispatch.model import Forward  # noqa: PLC0415 - torch is the worker's, not the gateway's
@@ -54,10 +70,9 @@ class BenchTask(TaskPlugin[TaskConfig]):
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes to it
         self._forward = Forward()
 
-    def recommend(self, batch: WindowBatch) -> Sequence[Advice]:
-        """One advice per window."""
-        scores = self._forward(batch.values)[:, 0].tolist()
-        return [Advice({"flag": s > 0, "score": s}, confidence=0.9) for s in scores]
+    def said(self, values: FloatArray) -> FloatArray:
+        """One forward pass."""
+        return self._forward(values)
 
 
 def install(site: Path) -> dict[str, str]:

@@ -18,7 +18,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.gpu.model import NAME, TAGS, GpuBenchTask, parameters, trained, transformer, windows
+from benchmarks.dispatch.model import windows
+from benchmarks.dispatch.task import TAGS
+from benchmarks.gpu.model import NAME, GpuBenchTask, parameters, trained, transformer
 from lineside_plugins.learning.serving import Plan, Served, fastest
 from lineside_plugins.types import WindowBatch
 from lineside_workers.errors import DeviceError
