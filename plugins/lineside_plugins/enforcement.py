@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
@@ -102,6 +102,25 @@ class AdviceCheck:
             raise RefusedError(f"flag '{self._outputs.flag}' is {value[self._outputs.flag]!r}; expected true or false")
         return replace(advice, value=value, **_beside(advice))
 
+    def all_plain(self, said: Collection[object]) -> bool:
+        """Whether all of ``said`` are advice that would be let through as it is; False may be wrong."""
+        if {a.__class__ for a in said} != {Advice}:
+            return False
+        advice = cast("Collection[Advice]", said)
+        if any(a.reasons or a.interval is not None or a.valid_for_s is not None for a in advice):
+            return False
+        values = [a.value for a in advice]
+        if {len(v) for v in values} != {len(self._rules)} or not _all_within([a.confidence for a in advice], 0.0, 1.0):
+            return False
+        for name, kind, low, high in self._rules:
+            column = [v.get(name) for v in values]
+            if kind is float:
+                if not _all_within(column, low, high):
+                    return False
+            elif {item.__class__ for item in column} != {kind}:
+                return False
+        return True
+
     def _is_plain(self, advice: Advice) -> bool:
         """Whether everything it says is of the very type and within the bounds declared; False may be wrong."""
         value, confidence = advice.value, advice.confidence
@@ -118,6 +137,13 @@ class AdviceCheck:
             if kind is float and not low <= item <= high:  # type: ignore[operator]  # a float: see above
                 return False
         return True
+
+
+def _all_within(column: list[Any], low: float, high: float) -> bool:
+    """Whether all are floats within the bounds; the sum tells of a NaN, which a minimum may miss."""
+    if {item.__class__ for item in column} != {float}:
+        return False
+    return low <= min(column) and max(column) <= high and not math.isnan(sum(column))
 
 
 def check_advice(advice: object, outputs: Outputs) -> Advice:

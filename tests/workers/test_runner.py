@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lineside_plugins import Advice, ContractError, DataType, Kind, OutputField, Outputs
-from lineside_plugins.enforcement import RefusedError, check_advice
+from lineside_plugins import Abstention, Advice, ContractError, DataType, Kind, OutputField, Outputs
+from lineside_plugins.enforcement import AdviceCheck, RefusedError, check_advice
 from lineside_plugins.wire import Status
 from lineside_workers.device import choose
 from lineside_workers.errors import DeviceError, ModelError
@@ -179,3 +179,34 @@ def test_a_missing_field_and_a_wrong_type_are_refused() -> None:
         check_advice(Advice({k: v for k, v in GOOD.items() if k != "rows"}, 0.5), OUTPUTS)
     with pytest.raises(RefusedError, match="returned dict"):
         check_advice({}, OUTPUTS)
+
+
+PLAIN = Outputs(
+    Kind.REJECT,
+    (OutputField("flag", DataType.BOOLEAN, ""), OutputField("share", DataType.DOUBLE, "", low=0.0, high=1.0)),
+    flag="flag",
+)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Advice({"flag": True, "share": math.nan}, 0.5),
+        Advice({"flag": True, "share": 1.5}, 0.5),
+        Advice({"flag": True, "share": np.float32(0.5)}, 0.5),
+        Advice({"flag": 1, "share": 0.5}, 0.5),
+        Advice({"flag": True, "share": 0.5, "more": 1.0}, 0.5),
+        Advice({"flag": True, "other": 0.5}, 0.5),
+        Advice({"flag": True, "share": 0.5}, math.nan),
+        Advice({"flag": True, "share": 0.5}, 0.5, valid_for_s=-1.0),
+        Abstention("strange"),
+        None,
+    ],
+)
+def test_a_batch_is_let_through_as_a_whole_only_where_each_advice_is_plain(odd: object) -> None:
+    """One advice that needs a closer look sends all of them there, wherever it stands."""
+    good = Advice({"flag": True, "share": 0.5}, 0.5)
+    check = AdviceCheck(PLAIN)
+    assert check.all_plain([good, good])
+    for batch in ([odd, good], [good, odd, good], [good, good, odd]):
+        assert not check.all_plain(batch)

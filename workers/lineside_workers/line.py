@@ -113,10 +113,11 @@ class Line:
 
 
 def _packed(commands: Sequence[Command]) -> bytes:
-    out: list[bytes | memoryview] = []
+    out: list[Any] = []  # bytes and views of bytes
     for command in commands:
         out.append(b"*%d\r\n" % len(command))
         for value in command:
-            part = value if isinstance(value, bytes | memoryview) else str(value).encode()
+            kind = value.__class__
+            part: Any = value if kind is bytes or kind is memoryview else str(value).encode()
             out += (b"$%d\r\n" % len(part), part, b"\r\n")
     return b"".join(out)

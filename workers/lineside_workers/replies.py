@@ -33,8 +33,9 @@ class Replies:
 
     def __init__(self, socket: Readable) -> None:
         self._socket = socket
-        self._view = memoryview(bytearray(SMALL_BYTES))
-        self._at = self._end = 0
+        self._held = bytearray(SMALL_BYTES)
+        self._view = memoryview(self._held)
+        self._at = self._end = 0  # of what has been read and not handed out
 
     def read(self) -> Reply:
         """The next reply; an error the broker answers is returned, not raised. Long strings are read-only views.
@@ -60,13 +61,10 @@ class Replies:
         raise InvalidResponse(f"the broker's reply starts with {line[:20]!r}; LINESIDE_BROKER_URL names a Redis server")
 
     def _line(self) -> bytes:
-        while True:
-            held = bytes(self._view[self._at : self._end])
-            stop = held.find(_END)
-            if stop >= 0:
-                self._at += stop + len(_END)
-                return held[:stop]
+        while (stop := self._held.find(_END, self._at, self._end)) < 0:
             self._more()
+        start, self._at = self._at, stop + len(_END)
+        return bytes(self._view[start:stop])
 
     def _string(self, size: int) -> bytes | memoryview | None:
         if size < 0:

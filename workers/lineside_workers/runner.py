@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -138,19 +138,7 @@ class Runner:
         except ContractError as e:
             self.counts["failed"] += len(batch)
             return BatchResult(Status.FAILED, error=f"task '{self.task_name}': {e}")
-        advised: dict[int, Advice] = {}
-        abstained: dict[int, Abstention] = {}
-        for row, advice in said.items():
-            if advice is None:
-                continue
-            if isinstance(advice, Abstention):
-                abstained[row] = advice
-                refused[row] = advice.cause
-                continue
-            try:
-                advised[row] = self._check(advice)
-            except RefusedError as e:
-                refused[row] = str(e)
+        advised, abstained = self._advised(said, refused)
         entries: Sequence[Recommendation | None] = self._stamp(
             batch, advised, share, self.model_name, self.model_version
         )
@@ -215,6 +203,27 @@ class Runner:
             except Exception as e:  # noqa: BLE001  # supervision point: a task author's code
                 refused[row] = f"the task raised {_sentence(e)}"
         return said
+
+    def _advised(
+        self, said: dict[int, Advice | Abstention | None], refused: dict[int, str]
+    ) -> tuple[dict[int, Advice], dict[int, Abstention]]:
+        """What keeps the contract, and where the task abstained; ``refused`` is told of the rest."""
+        if self._check.all_plain(said.values()):
+            return cast("dict[int, Advice]", said), {}
+        advised: dict[int, Advice] = {}
+        abstained: dict[int, Abstention] = {}
+        for row, advice in said.items():
+            if advice is None:
+                continue
+            if isinstance(advice, Abstention):
+                abstained[row] = advice
+                refused[row] = advice.cause
+                continue
+            try:
+                advised[row] = self._check(advice)
+            except RefusedError as e:
+                refused[row] = str(e)
+        return advised, abstained
 
     def _ask(self, batch: WindowBatch) -> Sequence[Advice | Abstention | None]:
         answer = self._plugin.recommend(batch)

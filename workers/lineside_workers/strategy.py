@@ -3,7 +3,7 @@
 Celery's own strategy makes a request object, keeps its state for inspection, traces the task and sends its signals: a
 tenth of the forward pass of a small model for each batch. None of it decides anything here: claims, attempts and
 deadlines are the desk's, and results go to a stream. Nor does Celery deliver what waits while a request is answered:
-the desk takes it itself, for a tenth of a second. As soon as somebody watches, or has revoked a task, Celery's own
+the desk takes it itself, for a quarter of a second. As soon as somebody watches, or has revoked a task, Celery's own
 strategy is what runs.
 """
 
@@ -22,7 +22,7 @@ from lineside_workers.desk import Turn
 
 logger = logging.getLogger(__name__)
 
-TURN_S = 0.1  # then Celery has its timers, its commands and its signals looked at
+TURN_S = 0.25  # then Celery has its timers, its commands and its signals looked at
 
 
 def direct(task: Any, app: Any, consumer: Any) -> Callable[..., None]:
