@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lineside_plugins import WindowBatch
+from lineside_gateway.recording import Archive, Recorder
+from lineside_plugins import WindowBatch, recorded
 from lineside_plugins.tasks.condition.config import TAGS, ConditionConfig
 from lineside_plugins.testing import Outcome, check_task
 from lineside_plugins.wire import BatchResult
@@ -165,20 +167,41 @@ def test_the_trained_task_keeps_the_contract(recording: Path, models: Path) -> N
 def test_retraining_waits_for_a_reason_and_ends_in_shadow(
     recording: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No drift and no new events: nothing is trained. On demand a new version is trained, and only recorded."""
-    copy = tmp_path / "models"
+    """Age, drift and new events are each a reason by themselves; without one nothing is trained."""
+    copy, now = tmp_path / "models", tmp_path / "recorded"
     shutil.copytree(models, copy)
+    shutil.copytree(recording, now)
     versions = Versions(ModelStore(copy), "condition")
     versions.promote("week-1", Stage.FULL)
-    args = ["retrain", str(recording), "--models", str(copy), "--work", str(tmp_path / "work"), "--epochs", "2"]
+    args = ["retrain", str(now), "--models", str(copy), "--work", str(tmp_path / "work"), "--epochs", "2"]
     args += ["--trials", "0"]
-    for when in ("drift", "labels"):
-        assert main([*args, "--when", when]) == 0
-        assert "nothing to do" in capsys.readouterr().out
+
+    def told(*more: str) -> str:
+        assert main([*args, *more]) == 0
+        return capsys.readouterr().out
+
+    for when in ("schedule", "drift", "labels", "schedule,drift,labels"):
+        assert "nothing to do" in told("--when", when)
     assert versions.names() == ["week-1"]
-    assert main(args) == 0
+    assert main([*args, "--when", "full moon"]) == 2
+    assert "expected one or more of always, schedule, drift, labels" in capsys.readouterr().err
+    assert "is 0.0 h old" in told("--when", "schedule", "--every-h", "0", "--dry-run")
+    assert "would retrain: 0 events more" in told("--when", "labels", "--min-labels", "0", "--dry-run")
+    abstain(next(now.glob("plant-*")))
+    assert "would retrain: 100.0% of the newest day's windows" in told("--when", "drift", "--dry-run")
+    assert ": 100.0% of the newest" in told("--when", "schedule,drift,labels")
     rollout = versions.rollout()
     assert (rollout.full, len(rollout.shadow)) == ("week-1", 1)
+
+
+def abstain(recording: Path) -> None:
+    """Add ten windows of A1 from which the gateway's worker abstained."""
+    recorder = Recorder(Archive(recording))
+    begin = round(datetime(2026, 1, 8, tzinfo=UTC).timestamp() * 1e6)
+    for i in range(10):
+        row = {"task": "condition", "stage": "abstained", "cause": "A1.VibRms shows 2.2 times"}
+        recorder.row(recorded.RECOMMENDATIONS, begin + 600_000_000 * i, "A1", "condition", row)
+    recorder.write(recorder.take(), last=True)
 
 
 def test_abstentions_of_the_newest_day_are_drift() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lineside_plugins import TrainedModel
+from lineside_plugins import Kind, TrainedModel
+from lineside_plugins.types import Recommendation
 from lineside_plugins.wire import BatchResult, Refusal, Status, decode_result, encode_result
+from lineside_workers import promotion
+from lineside_workers.__main__ import main
 from lineside_workers.candidate_watch import CandidateWatch
 from lineside_workers.errors import ModelError
+from lineside_workers.side_by_side import SideBySide, rows
 from lineside_workers.staged import Staged
 from lineside_workers.store import ModelStore, Origin
 from lineside_workers.versions import Limits, Stage, Versions
@@ -139,3 +145,50 @@ def test_a_version_that_answers_where_full_abstains_stays() -> None:
     loud = BatchResult(Status.ANSWERED, (None,) * 4)
     assert {CandidateWatch(Limits(min_windows=4), "flag").see(loud, 0.0, quiet, 0.0, 4)} == {""}
     assert CandidateWatch(Limits(min_windows=4), "flag").see(quiet, 0.0, loud, 0.0, 4).startswith("drift: abstains")
+
+
+def test_a_version_in_shadow_is_compared_live_before_it_may_go_on(
+    versions: Versions, make_batch, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`models show` tells machine by machine how far it stands apart; until enough windows were seen it stays there."""
+    monkeypatch.setattr("lineside_workers.staged.TOLD_EVERY_S", 0.0)
+    root = ["--models", str(versions.store.root)]
+    versions.promote("v1", Stage.FULL)
+    assert main(["models", "promote", "v3", "--to", "shadow", *root]) == 0
+    go_on = ["models", "promote", "v3", "--to", "canary", "--equipment", "M0", *root]
+    assert main(go_on) == 2
+    assert "v3 has not been asked by any worker in shadow, and 30 are needed" in capsys.readouterr().err
+    worker = staged(versions)
+    worker.answer(make_batch(1.0, 1.0))
+    assert main(go_on) == 2
+    assert "was asked about 2 windows in shadow" in capsys.readouterr().err
+    for _ in range(14):
+        worker.answer(make_batch(1.0, 1.0))
+    assert main(["models", "show", "v3", *root]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"M1 +15 +15 .*2\.000 / 2\.000", shown)
+    assert re.search(r"all +30 +30 ", shown)
+    assert main(go_on) == 0
+    assert promotion.seen(versions, "v3") == {}
+
+
+def test_a_comparison_counts_silence_flags_intervals_and_distance() -> None:
+    """Numbers are compared where both answered; who abstained, flagged or gave wide intervals is counted each."""
+    now = datetime(2026, 1, 5, tzinfo=UTC)
+
+    def rec(value: float, *, flag: bool, width: float) -> Recommendation:
+        return Recommendation.of(
+            task="t", kind=Kind.MAINTENANCE, equipment_id="M1", value={"flag": flag, "p": value}, confidence=0.5,
+            interval=(value, value + width), reasons=(), window_end=now, valid_until=now, model="m", model_version="1",
+            key="k", quality=1.0,
+        )  # fmt: skip
+
+    beside = SideBySide("flag")
+    own = BatchResult(Status.ANSWERED, (rec(0.5, flag=True, width=0.2), None), refused=(Refusal(1, "strange", True),))
+    full = BatchResult(Status.ANSWERED, (rec(0.2, flag=False, width=0.4), rec(0.2, flag=False, width=0.4)))
+    beside.see(("M1", "M1"), own, 0.01, full, 0.02)
+    pair = beside.pairs["M1"]
+    assert (pair.windows, pair.both, pair.flags_differ, pair.apart) == (2, 1, 1, pytest.approx(0.3))
+    assert (pair.own.abstained, pair.other.abstained, pair.own.flags, pair.other.flags) == (1, 0, 1, 0)
+    (row,) = rows(beside.pairs, "new", "old")
+    assert (row["interval width"], row["ms a window"]) == ("0.2 / 0.4", "5.00 / 10.00")

@@ -15,7 +15,7 @@ from pathlib import Path
 from lineside_plugins.registry import TaskError
 from lineside_plugins.types import ContractError
 from lineside_workers import signing_commands
-from lineside_workers.commands import data, finetune, learn, retrain, rollout
+from lineside_workers.commands import data, finetune, learn, performance, retrain, rollout
 from lineside_workers.errors import WorkerError
 
 EXIT_CANNOT_GO_ON = 2
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     below = models.add_subparsers(required=True)
     signing_commands.add(below)
     rollout.add(below)
+    performance.add(below)
     data.add(commands)
     learn.add(commands)
     finetune.add(commands)

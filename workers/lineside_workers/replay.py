@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from lineside_plugins import registry
 from lineside_plugins.types import WindowBatch
-from lineside_plugins.wire import Status
+from lineside_plugins.wire import BatchResult, Status
 from lineside_workers.errors import RecordingError
 from lineside_workers.recorded.reading import Recorded, grid
 from lineside_workers.runner import Runner
+from lineside_workers.side_by_side import Pair, SideBySide, number
 
 BATCH = 256
 FAR = 0.1  # difference of a number within 0..1 that is worth a row
@@ -29,7 +31,9 @@ class Said:
     def __str__(self) -> str:
         if self.why:
             return "abstains"
-        return "nothing" if self.flag is None else f"{'flag' if self.flag else 'no flag'} {self.value:.2f}"
+        if self.flag is None:
+            return "nothing"
+        return ("flag" if self.flag else "no flag") + ("" if self.value is None else f" {self.value:.3g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Windows replayed, and those that differ: in flag or abstention, or by more than ``FAR``."""
+    """Both by machine, and the windows that differ: in flag or abstention, or by more than ``FAR``."""
 
-    windows: int
-    flags: tuple[int, int]
-    abstentions: tuple[int, int]
+    pairs: Mapping[str, Pair]
     differences: tuple[Difference, ...]
 
 
@@ -58,19 +60,17 @@ def compare(found: Recorded, task: str, one: Runner, other: Runner, day: str = "
     Raises:
         RecordingError: The task reads more than windows, or no window ends then.
     """
-    windows, flags, abstentions, differences = 0, [0, 0], [0, 0], []
+    beside, differences = SideBySide(one.flag), []
     for batch in _batches(found, task, day):
-        said = [_said(runner, batch) for runner in (one, other)]
-        windows += len(batch)
-        for k in range(2):
-            flags[k] += sum(s.flag is True for s in said[k])
-            abstentions[k] += sum(bool(s.why) for s in said[k])
+        (first, first_s), (second, second_s) = (_answer(runner, batch) for runner in (one, other))
+        beside.see(batch.equipment_ids, first, first_s, second, second_s)
+        said = _said(first, one.flag), _said(second, other.flag)
         for i, (a, b) in enumerate(zip(*said, strict=True)):
             if a.flag != b.flag or bool(a.why) != bool(b.why) or abs((a.value or 0) - (b.value or 0)) > FAR:
                 differences.append(Difference(batch.equipment_ids[i], str(batch.end[i])[:19], a, b))
-    if not windows:
+    if not beside.pairs:
         raise RecordingError(f"no window of {found.root} ends on {day or 'any day'}; choose another --day")
-    return Comparison(windows, (flags[0], flags[1]), (abstentions[0], abstentions[1]), tuple(differences))
+    return Comparison(beside.pairs, tuple(differences))
 
 
 def _batches(found: Recorded, task: str, day: str) -> Iterator[WindowBatch]:
@@ -98,14 +98,19 @@ def _batches(found: Recorded, task: str, day: str) -> Iterator[WindowBatch]:
                 )  # fmt: skip
 
 
-def _said(runner: Runner, batch: WindowBatch) -> list[Said]:
+def _answer(runner: Runner, batch: WindowBatch) -> tuple[BatchResult, float]:
+    """The runner's word on a batch and the seconds it took."""
+    started = time.perf_counter()
     result = runner.answer(batch)
     if result.status is not Status.ANSWERED:
         raise RecordingError(f"{runner.model_name} {runner.model_version} did not answer: {result.error}")
+    return result, time.perf_counter() - started
+
+
+def _said(result: BatchResult, flag_name: str) -> list[Said]:
     why = {r.index: r.why for r in result.refused}
     out = []
     for i, rec in enumerate(result.recommendations):
-        numbers = [] if rec is None else [v for v in rec.value.values() if isinstance(v, float)]
-        flag = None if rec is None else bool(rec.value.get(runner.flag))
-        out.append(Said(flag, numbers[0] if numbers else None, why.get(i, "")))
+        flag = None if rec is None else bool(rec.value.get(flag_name))
+        out.append(Said(flag, None if rec is None else number(rec), why.get(i, "")))
     return out

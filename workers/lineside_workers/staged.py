@@ -8,6 +8,8 @@ taken back by itself, and the cause is in the history.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -15,14 +17,18 @@ from dataclasses import replace
 
 from lineside_plugins.types import Recommendation, WindowBatch
 from lineside_plugins.wire import BatchResult, Refusal, Status
+from lineside_workers import side_by_side
 from lineside_workers.candidate_watch import CandidateWatch
 from lineside_workers.errors import ModelError, WorkerError
+from lineside_workers.promotion import beside
 from lineside_workers.runner import Runner
+from lineside_workers.side_by_side import SideBySide
 from lineside_workers.store import ModelStore
 from lineside_workers.versions import Rollout, Stage, Versions
 
 logger = logging.getLogger(__name__)
 
+TOLD_EVERY_S = 2.0  # between two writings of how a version in shadow or canary compares
 WATCHER = "worker"  # who takes a version back, in the history
 
 
@@ -42,6 +48,8 @@ class Staged:
         self._full: Runner | None = None
         self._others: dict[str, Runner] = {}
         self._watches: dict[str, tuple[Stage, CandidateWatch]] = {}
+        self._beside: dict[str, SideBySide] = {}
+        self._told_s = 0.0
         self._versions = None if store.root is None else Versions(store, task)
         self._rollout = Rollout()
         self._mark = (0, 0)
@@ -114,6 +122,7 @@ class Staged:
             said = runner.answer(part)
             own_s = time.perf_counter() - started
             same = None if full is None else _rows_of(full, rows)
+            self._beside[version].see(part.equipment_ids, said, own_s, same, full_s * len(rows) / len(batch))
             if cause := self._watches[version][1].see(said, own_s, same, full_s, len(rows)):
                 self._withdraw(version, cause)
             elif version == self._rollout.canary:
@@ -121,6 +130,7 @@ class Staged:
             else:
                 heard = tuple(r for r in said.recommendations if r is not None)
                 result = replace(result, shadow=(*result.shadow, *heard))
+        self._tell()
         return result
 
     def close(self) -> None:
@@ -148,6 +158,19 @@ class Staged:
                 logger.warning("version taken back task=%s version=%s cause=%s", self.task, version, cause)
             except (WorkerError, OSError) as e:
                 logger.warning("rollback not possible task=%s version=%s error=%s", self.task, version, e)
+
+    def _tell(self) -> None:
+        """Leave how the versions compare where ``lineside models show`` and the next promotion find it."""
+        if self._versions is None or not self._others or time.monotonic() < self._told_s + TOLD_EVERY_S:
+            return
+        self._told_s = time.monotonic()
+        for version in self._others:
+            stage = self._watches[version][0].value
+            folder = beside(self._versions, version)
+            try:
+                side_by_side.write(folder, f"{socket.gethostname()}-{os.getpid()}", stage, self._beside[version].pairs)
+            except OSError as e:
+                logger.warning("comparison not written folder=%s error=%s", folder, e)
 
     def _asked(self) -> tuple[str, ...]:
         """Versions beside the one in full, the canary first."""
@@ -190,6 +213,7 @@ class Staged:
                     continue
             if version not in self._watches or self._watches[version][0] is not stage:
                 self._watches[version] = stage, CandidateWatch(self._rollout.limits, self._plain.flag)
+                self._beside[version] = SideBySide(self._plain.flag)
 
     def _runner(self, version: str) -> Runner:
         assert self._versions is not None  # noqa: S101 - there are versions only where there is a models directory

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     models.command()(trust)
     models.command()(keys)
     models.command(name="list")(list_versions)
-    for command in (show, promote, rollback, compare):
+    for command in (show, promote, rollback, compare, performance):
         models.command()(command)
     app.add_typer(models, name="models", rich_help_panel=panels.LEARN)
 
@@ -105,6 +105,8 @@ def list_versions(
 def show(version: Annotated[str, typer.Argument(help="Version.")], models: _Models = None, task: _Task = "") -> None:
     """Show where a version comes from, how every candidate measured, and what was done with it.
 
+    In shadow and canary also how it compares with the version in full on the windows of running workers.
+
     Example: lineside models show 56f4063649da
     """
     run_models("show", version, *_given(models, task))
@@ -118,7 +120,9 @@ def promote(
         float | None,
         typer.Option(min=0, max=1, help="How far it may flag or abstain otherwise than full. Default: 0.3."),
     ] = None,
-    skip_stages: Annotated[bool, typer.Option("--skip-stages", help="Leave out the stages between.")] = False,
+    skip_stages: Annotated[
+        bool, typer.Option("--skip-stages", help="Leave out stages, or what they would show.")
+    ] = False,
     models: _Models = None,
     task: _Task = "",
 ) -> None:
@@ -168,6 +172,21 @@ def compare(
     """
     chosen = [*(["--day", day] if day else []), *(["--all"] if every else [])]
     run_models("compare", one, other, "--recording", str(recording), *chosen, *_given(models, task))
+
+
+def performance(
+    recording: Annotated[Path, typer.Argument(help="Folder that a gateway records to.")],
+    labels: Annotated[Path, typer.Option(help="Labels as 'lineside label' writes them.")],
+    prometheus: Annotated[
+        Path | None, typer.Option(help="Also write gauges to this file, for a textfile collector.")
+    ] = None,
+) -> None:
+    """Measure what each version was worth, now that labels are there: precision, recall and error per machine.
+
+    Example: lineside models performance var/recorded --labels var/labels.csv --prometheus /var/lib/node/lineside.prom
+    """
+    chosen = ["--prometheus", str(prometheus)] if prometheus else []
+    run_models("performance", str(recording), "--labels", str(labels), *chosen)
 
 
 def _given(models: Path | None, task: str) -> list[str]:

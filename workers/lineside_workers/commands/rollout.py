@@ -38,7 +38,7 @@ def add(models: Any) -> None:
     promote.add_argument(
         "--max-drift", type=float, help="how far it may flag or abstain otherwise than full, 0..1 [0.3]"
     )
-    promote.add_argument("--skip-stages", action="store_true", help="leave out the stages between")
+    promote.add_argument("--skip-stages", action="store_true", help="leave out stages, or what they would show")
     rollback = _command(
         models, "rollback", "take back the canary, else the shadow, else the version in full", _rollback,
         ["lineside models rollback --cause 'too many alarms'", "lineside models rollback --version 56f4063649da"],
@@ -104,7 +104,8 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    from lineside_workers.manifest import MANIFEST, REPORT  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers import promotion, side_by_side  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.manifest import MANIFEST, REPORT  # noqa: PLC0415
     from lineside_workers.training import table  # noqa: PLC0415
 
     versions = _versions(args)
@@ -117,18 +118,25 @@ def _show(args: argparse.Namespace) -> None:
         say(f"{name}: {manifest[name]}")
     say(f"answers: {model.config.get('question', '')}; winner: {model.config.get('winner', '')}")
     say(table(json.loads((folder / REPORT).read_text(encoding="utf-8"))))
+    if beside := promotion.seen(versions, model.version):
+        say(f"beside the version in full, since it is in {rollout.stage_of(model.version).value}:")
+        say(table(side_by_side.rows(beside, model.version, rollout.full or "none")))
     steps = [s for s in rollout.history if s.version == model.version]
     say(table([{"at": s.at, "action": s.action, "stage": s.stage, "by": s.by, "cause": s.cause} for s in steps]))
 
 
 def _promote(args: argparse.Namespace) -> None:
-    from lineside_workers.versions import Stage  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers import promotion  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.versions import Stage  # noqa: PLC0415
 
     versions = _versions(args)
+    if not args.skip_stages:
+        promotion.check_seen(versions, versions.folder(args.version).name)
     equipment = tuple(e.strip() for e in args.equipment.split(",") if e.strip())
     rollout = versions.promote(
         args.version, Stage(args.to), equipment=equipment, skip=args.skip_stages, max_drift=args.max_drift
     )
+    promotion.forget(versions, args.version)
     where = f" for {', '.join(rollout.equipment)}" if args.to == "canary" else ""
     say(f"{versions.task} {args.version} is in {args.to}{where}; workers follow before their next batch")
 
@@ -140,7 +148,7 @@ def _rollback(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from lineside_workers import replay  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers import replay, side_by_side  # noqa: PLC0415 - each command imports what it needs
     from lineside_workers.recorded import reading  # noqa: PLC0415
     from lineside_workers.runner import Runner  # noqa: PLC0415
     from lineside_workers.training import table  # noqa: PLC0415
@@ -152,10 +160,7 @@ def _compare(args: argparse.Namespace) -> None:
     for runner in runners:
         runner.load()
     found = replay.compare(reading.read(args.recording, say), versions.task, runners[0], runners[1], args.day)
-    say(table([
-        {"version": v, "windows": found.windows, "flags": found.flags[k], "abstains": found.abstentions[k]}
-        for k, v in enumerate((args.one, args.other))
-    ]))  # fmt: skip
+    say(table(side_by_side.rows(found.pairs, args.one, args.other)))
     shown = found.differences if args.all else found.differences[:SHOWN]
     say(f"{len(found.differences)} windows differ" + (":" if shown else ""))
     if shown:
