@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -92,6 +94,32 @@ def test_a_model_says_which_sensor_left_the_others(relation: relations.Relation)
     assert (drift.equipment_id, drift.tag) == ("M1", "Vib")
     assert "M1.Vib shows 2.2 times what Kurtosis, Power say it should" in drift.cause
     assert drift.times > 1.5
+
+
+def test_a_worker_that_starts_anew_goes_on_from_what_was_known(relation: relations.Relation, tmp_path: Path) -> None:
+    """A drift that stands at the end of one process stands in the next; a file that is not whole begins anew."""
+    config = {"reference": {"Vib": [0.0, 50.0]}, "relations": [relation.to_json()]}
+    outputs = Outputs(Kind.MAINTENANCE, (OutputField("flag", DataType.BOOLEAN, "."),), flag="flag")
+    cells = machine(6, 94)
+    cells["Vib"][3 * DAY :] *= 2.2
+    values = np.stack(list(cells.values()), axis=1).astype(np.float32)
+
+    def look(watch: DriftWatch, end: int) -> list[str]:
+        window = values[end - 72 : end][None]
+        at = np.array(["2026-01-05"], "datetime64[us]") + np.timedelta64(600 * end, "s")
+        batch = WindowBatch(("M1",), tuple(cells), window, np.isfinite(window), at, 600.0)
+        return [d.tag for d in watch.see(batch, [None], {})]
+
+    first, second, third = (DriftWatch.of(config, outputs) for _ in range(3))
+    assert None not in (first, second, third)
+    told = [look(first, end) for end in range(72, 5 * DAY, 24)]
+    assert told[-1] == ["Vib"]
+    first.keep(tmp_path / "watch" / "v1.json")
+    assert second.take_up(tmp_path / "watch" / "v1.json") == 1
+    assert look(second, 5 * DAY + 24) == ["Vib"]
+    (tmp_path / "watch" / "v1.json").write_text('{"M1": {}}')
+    assert third.take_up(tmp_path / "watch" / "v1.json") == 0
+    assert look(third, 5 * DAY + 24) == []
 
 
 def test_tags_that_have_nothing_to_do_with_each_other_are_not_followed() -> None:

@@ -10,12 +10,16 @@ Source: Bifet and Gavaldà, Learning from Time-Changing Data with Adaptive Windo
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -26,6 +30,8 @@ from lineside_plugins.types import Abstention, Recommendation, WindowBatch
 from lineside_plugins.wire import Drift
 from lineside_workers.learning.relations import Relation
 from lineside_workers.sensor_watch import SensorWatch
+
+logger = logging.getLogger(__name__)
 
 REFERENCE, RELATIONS, OUTPUT = "reference", "relations", ""
 DELTA = 0.002  # ADWIN's own default: the share of changes seen where there are none
@@ -109,6 +115,38 @@ class DriftWatch:
             self._note(machine, abstained.get(i))
             found[name] = tuple(_drifts(name, machine))
         return tuple(d for drifts in found.values() for d in drifts)
+
+    def keep(self, path: Path) -> None:
+        """Write down what the sensor watches know of each machine, so that a worker that starts anew goes on from it.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        rows = {
+            name: {"seen": str(m.seen), "sensors": [s.to_json() for s in m.sensors]}
+            for name, m in self._machines.items()
+            if m.sensors and m.seen is not None
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        fresh.write_text(json.dumps(rows), encoding="utf-8")
+        fresh.replace(path)
+
+    def take_up(self, path: Path) -> int:
+        """Go on from what ``keep`` wrote; how many machines. What cannot be read is learned again."""
+        if not self._relations or not path.is_file():
+            return 0
+        try:
+            rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            for name, row in rows.items():
+                by_tag = {str(s["tag"]): s for s in row["sensors"]}
+                sensors = [SensorWatch.from_json(r, by_tag[r.tag]) for r in self._relations]
+                machine = self._machine(name)
+                machine.sensors, machine.seen = sensors, np.datetime64(row["seen"], "us")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            logger.warning("drift watch begins anew file=%s error=%s: %s", path, type(e).__name__, e)
+            self._machines.clear()
+        return len(self._machines)
 
     def _note(self, machine: _Machine, abstention: Abstention | None) -> None:
         if abstention is None or not abstention.tag:

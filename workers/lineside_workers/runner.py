@@ -33,7 +33,8 @@ WARM_UP_SIZES = (1, 32)  # one window, and a full batch: the two shapes a gatewa
 class Runner:
     """Runs one task. Not thread-safe: one thread loads, runs and closes it.
 
-    ``counts`` holds windows by fate: recommended, silent (the task had nothing to say), refused, failed.
+    ``counts`` holds windows by fate: recommended, silent (the task had nothing to say), refused, failed. ``watch``
+    follows drift where the model has what it takes.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Runner:
         self._outputs = self._plugin.outputs()
         self._check = AdviceCheck(self._outputs)
         self._stamp = Stamp(task_name, self._outputs, self._inputs.deadline_s)
-        self._watch: DriftWatch | None = None
+        self.watch: DriftWatch | None = None
         self._loaded = False
 
     @property
@@ -111,7 +112,7 @@ class Runner:
                 f"task '{self.task_name}' cannot use model {self.model_name} {self.model_version} on {self.device}: "
                 f"{_sentence(e)}; train the model again with this version"
             ) from e
-        self._watch = None if model is None else DriftWatch.of(model.config, self._outputs)
+        self.watch = None if model is None else DriftWatch.of(model.config, self._outputs)
         self._loaded = True
         self._warm_up()
 
@@ -144,9 +145,9 @@ class Runner:
         )
         drift: tuple[Drift, ...] = ()
         abstains: dict[int, str] = {}
-        if self._watch is not None:
+        if self.watch is not None:
             entries = list(entries)
-            drift = self._watch.see(batch, entries, abstained)
+            drift = self.watch.see(batch, entries, abstained)
             abstains = _on_drift(batch, entries, drift)
             refused |= abstains
         self._count(len(batch), len(advised) - len(abstains), len(refused))
@@ -163,7 +164,7 @@ class Runner:
                 FAULTS: len(refused) - poor - len(abstained) - len(abstains),
             },
             drift=drift,
-            watched=self._watch is not None,
+            watched=self.watch is not None,
         )
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp, log
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,27 @@ class SensorWatch:
     def missed(self, cells: int) -> None:
         """So many cells were never seen: whatever happened then, the machine may have stood."""
         self._stood += cells
+
+    def to_json(self) -> dict[str, object]:
+        """What it knows, in plain values; the relation is the model's."""
+        kept = {"loads": self._loads, "reference": self._reference, "recent": self._recent, "fresh": self._fresh}
+        lists = {name: None if v is None else [float(f"{x:.6g}") for x in v] for name, v in kept.items()}
+        return {"tag": self.relation.tag, "moved": self.moved, "drifted": self.drifted, "stood": self._stood, **lists}
+
+    @classmethod
+    def from_json(cls, relation: Relation, row: Mapping[str, Any]) -> SensorWatch:
+        """Inverse of ``to_json``.
+
+        Raises:
+            KeyError, TypeError, ValueError: Not of this version.
+        """
+        out = cls(relation, float(row["moved"]), bool(row["drifted"]))
+        out._loads.extend(map(float, row["loads"]))
+        out._reference.extend(map(float, row["reference"]))
+        out._recent.extend(map(float, row["recent"]))
+        out._stood = int(row["stood"])
+        out._fresh = None if row["fresh"] is None else list(map(float, row["fresh"]))
+        return out
 
     def _cell(self, load: float, rest: float) -> None:
         if load == load:  # noqa: PLR0124 - not NaN

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from lineside_plugins.types import Recommendation, WindowBatch
 from lineside_plugins.wire import BatchResult, Refusal, Status
@@ -28,6 +29,7 @@ from lineside_workers.versions import Rollout, Stage, Versions
 
 logger = logging.getLogger(__name__)
 
+KEPT_EVERY_S = 300.0  # between two writings of what the drift watches know
 TOLD_EVERY_S = 2.0  # between two writings of how a version in shadow or canary compares
 WATCHER = "worker"  # who takes a version back, in the history
 
@@ -50,6 +52,7 @@ class Staged:
         self._watches: dict[str, tuple[Stage, CandidateWatch]] = {}
         self._beside: dict[str, SideBySide] = {}
         self._told_s = 0.0
+        self._kept_s = time.monotonic()
         self._versions = None if store.root is None else Versions(store, task)
         self._rollout = Rollout()
         self._mark = (0, 0)
@@ -97,6 +100,7 @@ class Staged:
         try:
             self._plain.load()
             self._full = self._plain
+            self._take_up(self._plain)
         except ModelError:
             if self._rollout.full or not self._asked():
                 raise
@@ -131,10 +135,12 @@ class Staged:
                 heard = tuple(r for r in said.recommendations if r is not None)
                 result = replace(result, shadow=(*result.shadow, *heard))
         self._tell()
+        self._keep_watches()
         return result
 
     def close(self) -> None:
         """Let every version release its model."""
+        self._keep_watches(every_s=0.0)
         for runner in self._runners():
             runner.close()
 
@@ -172,6 +178,26 @@ class Staged:
             except OSError as e:
                 logger.warning("comparison not written folder=%s error=%s", folder, e)
 
+    def _keep_watches(self, every_s: float = KEPT_EVERY_S) -> None:
+        """Write down what the drift watches know; windows hold half a day, so nothing is lost in between."""
+        if self._versions is None or time.monotonic() < self._kept_s + every_s:
+            return
+        self._kept_s = time.monotonic()
+        for runner in self._runners():
+            if runner.watch is not None:
+                try:
+                    runner.watch.keep(self._watch_file(runner))
+                except OSError as e:
+                    logger.warning("drift watch not kept task=%s error=%s", self.task, e)
+
+    def _take_up(self, runner: Runner) -> None:
+        if self._versions is not None and runner.watch is not None:
+            runner.watch.take_up(self._watch_file(runner))
+
+    def _watch_file(self, runner: Runner) -> Path:
+        assert self._versions is not None  # noqa: S101 - there are versions only where there is a models directory
+        return self._versions.home / "watch" / f"{runner.model_version}.json"
+
     def _asked(self) -> tuple[str, ...]:
         """Versions beside the one in full, the canary first."""
         return (*([self._rollout.canary] if self._rollout.canary else []), *self._rollout.shadow)
@@ -186,6 +212,7 @@ class Staged:
         if self._versions is None or (mark := self._versions.changed_ns()) == self._mark:
             return
         self._mark = mark
+        self._keep_watches(every_s=0.0)  # a version that moves a stage up goes on from what it knows
         try:
             self._rollout = self._versions.rollout()
             if self._rollout.full and self._rollout.full != self.model_version:
@@ -220,6 +247,7 @@ class Staged:
         folder = self._versions.folder(version)
         runner = Runner(self.task, self._config, folder, self._device, store=self._store)
         runner.load()
+        self._take_up(runner)
         return runner
 
     def _withdraw(self, version: str, cause: str) -> None:

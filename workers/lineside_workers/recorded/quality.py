@@ -17,6 +17,7 @@ from lineside_plugins import registry
 from lineside_plugins.learning.drift import psi
 from lineside_workers.condition.splitting import PARTS, Split
 from lineside_workers.recorded.labels import Label, us
+from lineside_workers.recorded.leaving import departures
 from lineside_workers.recorded.reading import Floats, Recorded, TagSeries, unit_of
 
 GAP_PERIODS = 5.0  # usual distances between two samples; more is a gap
@@ -75,6 +76,7 @@ def inspect(
     findings += _units(found, expected)
     for row in facts:
         findings += _of_tag(row)
+    findings += _leaving(found, facts)
     findings += _drifting(facts)
     findings += _labels(found, labels) if labels else []
     findings += _leaks(found, split)
@@ -144,6 +146,18 @@ def _of_tag(row: TagFacts) -> list[Finding]:
     if 0 < row.outlier_share < OUTLIER_MOST:
         text = f"{row.outlier_share:.2%} of values more than {OUTLIER_IQRS:g} interquartile ranges off"
         out.append(Finding(Severity.WARNING, "outliers", where, text, "look at the plot; a spike is no trend"))
+    return out
+
+
+def _leaving(found: Recorded, facts: Sequence[TagFacts]) -> list[Finding]:
+    """Sensors that left what the other tags of their machine say; wear moves several and is none of them."""
+    measured = [t for t in found.tags if any(f.tag == t and f.drift > 0 for f in facts)]
+    out = []
+    for d in departures(found, measured):
+        much = "" if d.gain is None else f", up to {d.gain:.2g} times"
+        text = f"apart from what {', '.join(d.inputs)} say it should be{much}, {d.begin} to {d.end}"
+        step = "a sensor that drifts: check it, and leave the time out or label it, before this machine teaches"
+        out.append(Finding(Severity.WARNING, "sensor", f"{d.machine}.{d.tag}", text, step))
     return out
 
 

@@ -13,10 +13,13 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1d2327; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-td, th { padding: .2rem .7rem; text-align: left; }
+td, th { padding: .2rem .7rem; text-align: left; vertical-align: top; }
+.number { text-align: right; white-space: nowrap; } summary { cursor: pointer; margin: .5rem 0; }
+td:first-child { white-space: nowrap; }
 th { border-bottom: 2px solid #8c8f94; } tr:nth-child(even) { background: #f4f5f6; } .error { color: #a00; }
 .warning { color: #8a5a00; } img { max-width: 100%; } .wide { overflow-x: auto; }
 """
+_SIDE = {True: ' class="number"', False: ""}
 
 
 class Page:
@@ -30,21 +33,26 @@ class Page:
         """A heading, and a paragraph below it."""
         self._parts.append(f"<h2>{escape(title)}</h2>" + (f"<p>{escape(text)}</p>" if text else ""))
 
-    def table(self, rows: Iterable[Mapping[str, object]], empty: str = "nothing") -> None:
-        """One column per key in order of first appearance; a row with a "severity" is coloured by it."""
+    def table(self, rows: Iterable[Mapping[str, object]], empty: str = "nothing", *, folded: str = "") -> None:
+        """One column per key in order of first appearance; a row with a "severity" is coloured by it.
+
+        Columns of numbers stand to the right. ``folded`` is what a long table is called that opens on a click.
+        """
         listed = list(rows)
         columns: Sequence[str] = list(dict.fromkeys(k for row in listed for k in row))
         if not listed:
             self._parts.append(f"<p>{escape(empty)}</p>")
             return
-        head = "".join(f"<th>{escape(c.replace('_', ' '))}</th>" for c in columns)
+        side = {c: _SIDE[all(isinstance(r.get(c), int | float | None) for r in listed)] for c in columns}
+        head = "".join(f"<th{side[c]}>{escape(c.replace('_', ' '))}</th>" for c in columns)
         body = "".join(
             f'<tr class="{escape(str(row.get("severity", "")))}">'
-            + "".join(f"<td>{escape(cell(row.get(c)))}</td>" for c in columns)
+            + "".join(f"<td{side[c]}>{escape(cell(row.get(c)))}</td>" for c in columns)
             + "</tr>"
             for row in listed
         )
-        self._parts.append(f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>')
+        table = f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+        self._parts.append(f"<details><summary>{escape(folded)}</summary>{table}</details>" if folded else table)
 
     def plot(self, draw: Callable[[Any], None], alt: str, size: tuple[float, float] = (10.0, 3.2)) -> None:
         """What ``draw(figure)`` draws with matplotlib, as PNG inside the page."""
