@@ -177,7 +177,7 @@ def test_a_comparison_counts_silence_flags_intervals_and_distance() -> None:
     now = datetime(2026, 1, 5, tzinfo=UTC)
 
     def rec(value: float, *, flag: bool, width: float) -> Recommendation:
-        return Recommendation.of(
+        return Recommendation(
             task="t", kind=Kind.MAINTENANCE, equipment_id="M1", value={"flag": flag, "p": value}, confidence=0.5,
             interval=(value, value + width), reasons=(), window_end=now, valid_until=now, model="m", model_version="1",
             key="k", quality=1.0,
