@@ -45,12 +45,13 @@ def make(tmp_path: Path) -> Make:
         units: dict[str, str] | None = None,
         change: Callable[[str, str, np.ndarray], np.ndarray] = lambda _m, _t, v: v,
         same_seed: bool = False,
+        only: tuple[str, ...] = tuple(UNITS),
     ) -> Path:
         recorder = Recorder(Archive(tmp_path / name))
         index = 0
         for number, machine in enumerate(machines):
             time, tags = cells(hours, 0 if same_seed else number)
-            for tag, values in tags.items():
+            for tag, values in ((t, tags[t]) for t in only):
                 recorder.name(index, machine, tag, (units or UNITS)[tag])
                 recorder.samples(np.full(len(time), index), time, change(machine, tag, values), None)
                 index += 1

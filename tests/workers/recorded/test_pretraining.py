@@ -8,14 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from lineside_plugins.learning.encoder import Encoder, embed
+from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.tasks.condition.config import ConditionConfig
+from lineside_plugins.tasks.condition.features import PARTS
 from lineside_workers import device
+from lineside_workers.__main__ import main
 from lineside_workers.condition import pretraining
+from lineside_workers.condition.channels import Channels, fitted
 from lineside_workers.condition.run import Recipe
 from lineside_workers.condition.splitting import Split
 from lineside_workers.condition.windows import Rows
-from lineside_workers.errors import DeviceError
+from lineside_workers.errors import DeviceError, ModelError
 
 SPLIT = Split(("M1", "M2"), ("M3",), ("M4",))
 
@@ -69,6 +75,56 @@ def test_a_process_that_dies_is_said_and_training_goes_on_from_the_checkpoint(ro
     parts = train(rows, tmp_path / "parts", ("cpu",), said.append)
     assert said[0] == "going on after epoch 1"
     assert np.allclose(parts.losses, train(rows, tmp_path / "whole", ("cpu",)).losses, rtol=1e-4)
+
+
+def test_machines_need_not_have_the_same_channels(
+    make: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One encoder over plants with other tags and units; a task of some of them is fine-tuned on it."""
+    own, foreign = ("VibRms", "SpindleTemp", "SpindlePower"), ("VibRms", "VibKurtosis")
+    for plant in ("p1", "p2", "p3"):
+        make(f"plants/{plant}", machines=("M1",), only=own)
+    make("plants/p4", machines=("M1",), only=foreign, units={"VibRms": "in/s", "VibKurtosis": ""})
+    split, encoder, plants = tmp_path / "split.json", tmp_path / "encoder", str(tmp_path / "plants")
+    split.write_text('{"train": ["p1", "p4"], "validation": ["p2"], "test": ["p3"]}')
+    args = ["--split", str(split), "--epochs", "1", "--out", str(encoder)]
+    assert main(["pretrain", plants, "--tags", "all", *args]) == 0
+    found = pretraining.load(encoder)
+    channels = [
+        ("SpindlePower", "kW"),
+        ("SpindleTemp", "degC"),
+        ("VibKurtosis", ""),
+        ("VibRms", "in/s"),
+        ("VibRms", "mm/s"),
+    ]
+    assert list(found.channels) == channels
+    tune = ["finetune", plants, "--encoder", str(encoder), "--models", str(tmp_path / "m"), "--trials", "0"]
+    tune += ["--head", "forecasting", "--ahead-h", "3", "--split", str(split), "--tags"]
+    capsys.readouterr()
+    assert main([*tune, "SpindleTemp [degC], VibRms [mm/s]"]) == 0
+    assert "the encoder knows SpindleTemp, VibRms\n" in capsys.readouterr().out
+    assert main([*tune, "VibRms [m/s]"]) == 2
+    assert "was recorded in 'mm/s', the model expects 'm/s'" in capsys.readouterr().err
+
+
+def test_an_encoder_fitted_to_fewer_tags_says_what_it_said_when_the_others_were_missing() -> None:
+    """Folding absent channels into the first layer changes nothing; a new tag begins without a say."""
+    torch.manual_seed(0)
+    rng, parts = np.random.default_rng(0), len(PARTS)
+    have: Channels = (("A", "kW"), ("B", "mm/s"), ("B", "in/s"), ("C", ""))
+    encoder, whole = Encoder(2 * 4 * parts, (12,), 6).eval(), rng.standard_normal((32, 4 * parts))
+    normaliser = Normaliser.fit(whole)
+    whole[:, : 2 * parts] = np.nan
+    wanted: Channels = (("C", ""), ("new", "A"), ("B", "in/s"))
+    rows = np.concatenate(
+        [whole[:, 3 * parts :], rng.standard_normal((32, parts)), whole[:, 2 * parts : 3 * parts]], axis=1
+    )
+    small, scale, new = fitted(encoder, normaliser, have, wanted, rows, (12,))
+    assert new == ("new",)
+    said, told = (embed(e, torch.from_numpy(n(x))) for e, n, x in ((encoder, normaliser, whole), (small, scale, rows)))
+    assert torch.allclose(said, told, atol=1e-5)
+    with pytest.raises(ModelError, match=r"knows none of D, only A \[kW\], B \[mm/s\]"):
+        fitted(encoder, normaliser, have, (("D", ""),), rows[:, :parts], (12,))
 
 
 def test_devices_are_named_as_users_name_them() -> None:

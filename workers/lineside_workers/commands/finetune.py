@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lineside_plugins import registry
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_workers.commands.learn import TASK, say_split
-from lineside_workers.commands.parsing import Commands, add_learning, add_recording, command, say
+from lineside_workers.commands.parsing import Commands, add_learning, add_recording, command, say, tags_of
 from lineside_workers.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def add(commands: Commands) -> None:
         [f"{BASE} --labels var/labels.csv",
          f"{BASE} --labels var/hours.csv --head regression --unit h --alarm-below 12",
          f"{BASE} --head forecasting --forecast SpindleTemp --ahead-h 6,24 --alarm-above 70",
-         f"{BASE} --labels var/labels.csv --head anomaly --trials 20"],
+         f"{BASE} --labels var/labels.csv --head anomaly --trials 20",
+         f"{BASE} --labels var/labels.csv --tags 'VibRms [mm/s], MotorCurrent [A]'"],
     )  # fmt: skip
     add_recording(finetune)
     finetune.add_argument("--encoder", type=Path, required=True, help="folder that 'lineside pretrain' wrote")
@@ -42,6 +43,7 @@ def add(commands: Commands) -> None:
     finetune.add_argument("--version", default="", help="name of the version [hash of its content]")
     finetune.add_argument("--miss-cost", type=float, default=8.0, help="cost of a window before an event, no flag [8]")
     finetune.add_argument("--alarm-cost", type=float, default=1.0, help="cost of a window with a flag for nothing [1]")
+    finetune.add_argument("--tags", help="tags with units, by commas; may differ from the encoder's [the encoder's]")
     _add_head(finetune)
     finetune.add_argument("--trials", type=int, help="settings tried per candidate, by Optuna, on validation units; "
                           "0 takes the usual ones [6 with lineside[tuning], else 0]")  # fmt: skip
@@ -79,6 +81,7 @@ def _finetune(args: argparse.Namespace) -> None:
     reading.check_units(found, task.tags)
     data = windows.rows(found, task)
     data = data.labelled(given) if given else data
+    pretrained = pretraining.fit_to(pretrained, task.tags, data.of(pretrained.split.train), say)
     say_split(pretrained.split)
     costs = heads.Costs(args.miss_cost, args.alarm_cost)
     question = args.labels.name if args.labels else f"{task.forecast_tag} ahead"
@@ -106,7 +109,8 @@ def _task(args: argparse.Namespace, pretrained: Pretrained) -> ConditionConfig:
         if name in own:
             own[name] = _numbers(name, own[name])
     base = pretrained.config
-    given = {"tags": base.tags, "length": base.length, "period_s": base.period_s, "head": args.head, **own}
+    tags = tags_of(args.tags) if args.tags else base.tags
+    given = {"tags": tags, "length": base.length, "period_s": base.period_s, "head": args.head, **own}
     config = registry.create(TASK, given).config
     assert isinstance(config, ConditionConfig)  # noqa: S101  the task's own
     return config

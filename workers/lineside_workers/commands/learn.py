@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lineside_workers.recorded.reading import Recorded
 
 TASK = "condition"
+ALL = "all"
 
 
 def add(commands: Commands) -> None:
@@ -35,6 +36,7 @@ def add(commands: Commands) -> None:
         commands, "pretrain", "train an encoder on unlabelled recordings; goes on where it was interrupted", _pretrain,
         ["lineside pretrain var/recorded --out var/encoder",
          "lineside pretrain var/recorded --devices cuda:0,1 --pairs 4096 --epochs 100 --out var/encoder",
+         "lineside pretrain var/plants --tags all --out var/encoder",
          "lineside pretrain var/recorded --tags 'Flow [l/min], Pressure [bar]' --period 60 --out var/encoder"],
     )  # fmt: skip
     add_recording(pretrain)
@@ -48,20 +50,25 @@ def add(commands: Commands) -> None:
 
 def _pretrain(args: argparse.Namespace) -> None:
     from lineside_workers import device as devices  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.condition import pretraining, run, splitting, windows  # noqa: PLC0415
+    from lineside_workers.condition import channels, pretraining, run, splitting, windows  # noqa: PLC0415
     from lineside_workers.recorded import reading  # noqa: PLC0415
 
     devices.limit_threads(args.threads)
     chosen = devices.several(args.devices)
-    config = window_config(args)
     found = reading.read(args.recording, say)
-    reading.check_units(found, config.tags)
-    data = windows.rows(found, config)
+    if args.tags == ALL:
+        among = channels.recorded(found)
+        args.tags = ", ".join(f"{tag} [{unit}]" for tag, unit in among)
+        config = window_config(args)
+    else:
+        among, config = (), window_config(args)
+        reading.check_units(found, config.tags)
+    data = windows.rows(found, config, among=among or None)
     split = splitting.read(args.split) if args.split else splitting.propose(_events_by_unit(found, data), args.seed)
     say_split(split)
     recipe = run.Recipe(epochs=args.epochs, pairs=args.pairs)
-    done = pretraining.pretrain(data, config, split, pretraining.Means(args.out, recipe, args.seed, chosen), say)
-    say(f"{args.out}: encoder of {len(config.tags)} tags, validation loss {min(done.losses):.4f}")
+    done = pretraining.pretrain(data, config, split, pretraining.Means(args.out, recipe, args.seed, chosen), say, among)
+    say(f"{args.out}: encoder of {len(done.channels)} channels, validation loss {min(done.losses):.4f}")
 
 
 def evaluate(args: argparse.Namespace) -> int:

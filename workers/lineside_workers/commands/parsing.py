@@ -48,7 +48,8 @@ def add_window(parser: argparse.ArgumentParser) -> None:
     """Tags and window of the condition task."""
     default = ConditionConfig()
     text = ", ".join(_word(t, u) for t, u in default.tags.items())
-    parser.add_argument("--tags", help=f"tags with units, by commas [{text}]")
+    parser.add_argument("--tags", help=f"tags with units, by commas; pretrain: 'all', each machine "
+                        f"those it has [{text}]")  # fmt: skip
     parser.add_argument("--length", type=int, default=default.length, help=f"cells of a window [{default.length}]")
     parser.add_argument("--period", type=float, default=default.period_s, help=f"a cell, s [{default.period_s:g}]")
 

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lineside_plugins.learning.encoder import Encoder
 from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.tasks.condition.config import ConditionConfig
+from lineside_workers.condition.channels import Channels, fitted, of_tags
 from lineside_workers.condition.run import CHECKPOINT, STATE, Recipe, Run, follow, stored_state
 from lineside_workers.condition.splitting import Split, of_mapping
 from lineside_workers.condition.windows import Rows, unlabelled
@@ -32,12 +34,13 @@ from lineside_workers.learning.group import Place, group
 from lineside_workers.learning.pace import Pace
 
 Say = Callable[[str], None]
+Floats = NDArray[np.float64]
 WEIGHTS, FACTS = "encoder.safetensors", "encoder.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """An encoder with all that is needed to use it on windows."""
+    """An encoder of ``channels`` and all that is needed to use it; ``config`` has the window, and tags of one unit."""
 
     encoder: Encoder
     normaliser: Normaliser
@@ -46,6 +49,7 @@ class Pretrained:
     split: Split
     losses: tuple[float, ...] = ()
     pace: Mapping[str, object] = field(default_factory=dict)
+    channels: Channels = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,12 @@ class Means:
     devices: tuple[str, ...] = ("cpu",)
 
 
-def pretrain(data: Rows, config: ConditionConfig, split: Split, means: Means, say: Say) -> Pretrained:
+def pretrain(
+    data: Rows, config: ConditionConfig, split: Split, means: Means, say: Say, among: Channels = ()
+) -> Pretrained:
     """Train on the split's training units, stop by its validation units, save; takes up a checkpoint there.
+
+    ``among`` are the channels of ``data`` where they are others than the tags of ``config``.
 
     Raises:
         ModelError: The checkpoint in ``out`` belongs to another run.
@@ -67,9 +75,14 @@ def pretrain(data: Rows, config: ConditionConfig, split: Split, means: Means, sa
     """
     recipe, out, known = means.recipe, means.out, data.of(split.train)
     normaliser = Normaliser.fit(known.x)
-    scale = np.maximum(np.nanstd(known.coming, axis=0), 1e-9)
+    scale = _spread(known.coming)
     train, judge = (unlabelled(part, normaliser, scale) for part in (known, data.of(split.validation)))
-    identity = {"recipe": asdict(recipe), "seed": means.seed, "rows": len(train.rows), "tags": list(config.tags)}
+    identity = {
+        "recipe": asdict(recipe),
+        "seed": means.seed,
+        "rows": len(train.rows),
+        "tags": among or list(config.tags),
+    }
     out.mkdir(parents=True, exist_ok=True)
     state = stored_state(out, identity)
     with group(means.devices, follow, (recipe, train, judge, means.seed, out, state)) as place:
@@ -81,12 +94,23 @@ def pretrain(data: Rows, config: ConditionConfig, split: Split, means: Means, sa
     pace = Pace(means.devices, samples, seconds)
     pace = pace.compared(lambda: Run(recipe, train, judge, Place(), means.seed).few_steps())
     encoder = run.model.encoder.cpu().eval()
-    found = Pretrained(encoder, normaliser, config, recipe, split, tuple(run.losses), pace.to_json())
+    own = among or of_tags(config.tags)
+    found = Pretrained(encoder, normaliser, config, recipe, split, tuple(run.losses), pace.to_json(), own)
     save(found, out)
     for name in (CHECKPOINT, STATE):
         (out / name).unlink(missing_ok=True)
     say(f"{run.epoch} epochs, {pace}")
     return found
+
+
+def _spread(coming: Floats) -> Floats:
+    """Standard deviation (C,) of what is known of (R, C); 1 where nothing is."""
+    known = np.isfinite(coming)
+    n = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, coming, 0.0).sum(axis=0) / n
+    spread = np.sqrt((np.where(known, coming - mean, 0.0) ** 2).sum(axis=0) / n)
+    out: Floats = np.where(known.any(axis=0), np.maximum(spread, 1e-9), 1.0)
+    return out
 
 
 def _epochs(run: Run, means: Means, identity: Mapping[str, Any], say: Say) -> float:
@@ -110,13 +134,30 @@ def with_split(found: Pretrained, split: Split) -> Pretrained:
     return replace(found, split=split)
 
 
+def fit_to(found: Pretrained, tags: Mapping[str, str], rows: Rows, say: Say) -> Pretrained:
+    """The same encoder for the tags of a task, whose training ``rows`` scale what is new to it.
+
+    Raises:
+        ModelError: It knows none of them.
+    """
+    wanted = of_tags(tags)
+    if wanted == found.channels:
+        return found
+    own, recipe = (found.encoder, found.normaliser, found.channels, wanted, rows.x), found.recipe
+    encoder, normaliser, new = fitted(*own, recipe.hidden)
+    known = ", ".join(t for t in tags if t not in new)
+    say(f"the encoder knows {known}" + (f"; new to it: {', '.join(new)}" if new else ""))
+    config = found.config.model_copy(update={"tags": dict(tags)})
+    return replace(found, encoder=encoder, normaliser=normaliser, config=config, channels=wanted)
+
+
 def save(found: Pretrained, out: Path) -> None:
     """Write the encoder to ``out``."""
     tensors = {f"encoder.{k}": v.contiguous() for k, v in found.encoder.state_dict().items()}
     tensors |= {k: torch.from_numpy(np.array(v)) for k, v in found.normaliser.to_tensors().items()}
     save_file(tensors, out / WEIGHTS)
     facts = {
-        "tags": list(found.config.tags.items()),
+        "tags": list(found.channels),
         "length": found.config.length,
         "period_s": found.config.period_s,
         "recipe": asdict(found.recipe),
@@ -140,11 +181,12 @@ def load(folder: Path) -> Pretrained:
         recipe = Recipe(**facts["recipe"])
         config = ConditionConfig(tags=dict(facts["tags"]), length=facts["length"], period_s=facts["period_s"])
         normaliser = Normaliser.from_tensors({k: v.numpy() for k, v in tensors.items()})
-        encoder = Encoder(2 * len(normaliser.mean), recipe.hidden, recipe.embedding)
+        encoder = Encoder(2 * len(normaliser.mean), recipe.hidden, recipe.embedding, recipe.dropout)
+        channels = tuple((str(tag), str(unit)) for tag, unit in facts["tags"])
         encoder.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("encoder.")})
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as e:
         raise ModelError(
             f"{folder} holds no encoder that can be read: {type(e).__name__}: {e}; make one: lineside pretrain"
         ) from e
     split, losses = of_mapping(facts["split"]), tuple(facts["losses"])
-    return Pretrained(encoder.eval(), normaliser, config, recipe, split, losses, facts.get("pace", {}))
+    return Pretrained(encoder.eval(), normaliser, config, recipe, split, losses, facts["pace"], channels)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.tasks.condition import features
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
+from lineside_workers.condition import channels
+from lineside_workers.condition.channels import Channels
 from lineside_workers.condition.splitting import PARTS, Split
 from lineside_workers.errors import LabelError, RecordingError
 from lineside_workers.learning.encoders import Unlabelled
@@ -81,44 +83,54 @@ class Rows:
         return replace(self, label=label, value=value)
 
 
-def rows(found: Recorded, config: ConditionConfig, stride: int = STRIDE) -> Rows:
-    """Windows of every machine that has all tags.
+def rows(found: Recorded, config: ConditionConfig, stride: int = STRIDE, among: Channels | None = None) -> Rows:
+    """Windows of every machine that has all tags of ``config``; with channels to choose ``among``, of any of them.
 
     Raises:
         RecordingError: No machine has one whole window.
     """
-    tags, parts = list(config.tags), []
+    wanted = among or channels.of_tags(config.tags)
+    parts = []
     for machine in found.equipment_ids:
-        if any((machine, t) not in found.series for t in tags):
+        has = channels.of_machine(found, machine, wanted)
+        if not (has.all() if among is None else has.any()):
             continue
-        end_us, cells = grid(found, machine, tags, config.period_s)
-        if len(end_us) < config.length:
-            continue
-        windows = np.lib.stride_tricks.sliding_window_view(cells, config.length, axis=0).transpose(0, 2, 1)[::stride]
-        x = np.concatenate([features.statistics(windows[i : i + _CHUNK]) for i in range(0, len(windows), _CHUNK)])
-        means = x[:, :: len(features.PARTS)]
-        ahead, step = np.full_like(means, np.nan), max(1, AHEAD // stride)
-        ahead[:-step] = means[step:] - means[:-step]
-        seen = np.isfinite(means).any(axis=1)
-        n = int(seen.sum())
-        names = np.full(n, machine), np.full(n, unit_of(machine))
-        end = end_us[config.length - 1 :: stride][seen]
-        label, value = np.full(n, -1, dtype=np.int64), np.full(n, np.nan)
-        later = _later(cells, config)[config.length - 1 :: stride][seen]
-        parts.append(Rows(x[seen], end, *names, label, ahead[seen], value, later))
+        end_us, cells = grid(found, machine, [tag for tag, _ in wanted], config.period_s)
+        cells[:, ~has] = np.nan
+        if len(end_us) >= config.length:
+            parts.append(_of_machine(machine, end_us, cells, config, stride))
     if not parts:
         raise RecordingError(
-            f"no machine of {found.root} has {', '.join(tags)} for {config.length * config.period_s / 3600:g} h, one "
-            "window; record longer or choose other tags"
+            f"no machine of {found.root} has {', '.join(tag for tag, _ in wanted)} for "
+            f"{config.length * config.period_s / 3600:g} h, one window; record longer or choose other tags"
         )
     return Rows(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Rows)})
 
 
+def _of_machine(
+    machine: str, end_us: NDArray[np.int64], cells: NDArray[np.float32], config: ConditionConfig, stride: int
+) -> Rows:
+    """Rows of one machine's cells (N, C), whose ends are ``end_us`` (N,)."""
+    windows = np.lib.stride_tricks.sliding_window_view(cells, config.length, axis=0).transpose(0, 2, 1)[::stride]
+    x = np.concatenate([features.statistics(windows[i : i + _CHUNK]) for i in range(0, len(windows), _CHUNK)])
+    means = x[:, :: len(features.PARTS)]
+    ahead, step = np.full_like(means, np.nan), max(1, AHEAD // stride)
+    ahead[:-step] = means[step:] - means[:-step]
+    seen = np.asarray(np.isfinite(means).any(axis=1))
+    last = slice(config.length - 1, None, stride)
+    n = int(seen.sum())
+    names = np.full(n, machine), np.full(n, unit_of(machine))
+    label, value = np.full(n, -1, dtype=np.int64), np.full(n, np.nan)
+    return Rows(x[seen], end_us[last][seen], *names, label, ahead[seen], value, _later(cells, config)[last][seen])
+
+
 def _later(cells: NDArray[np.float32], config: ConditionConfig) -> Floats:
     """What the tag that is forecast will be, (N, H), seen from each of ``cells`` (N, C): means of the hour before."""
-    tag = cells[:, list(config.tags).index(config.forecast_tag)].astype(np.float64)
     hours = config.ahead_h if config.head is Head.FORECASTING else ()
-    out = np.full((len(tag), len(hours)), np.nan)
+    out = np.full((len(cells), len(hours)), np.nan)
+    if not hours:
+        return out
+    tag = cells[:, list(config.tags).index(config.forecast_tag)].astype(np.float64)
     for k, hour in enumerate(hours):
         steps = max(1, round(3600.0 * hour / config.period_s))
         width = min(steps, max(1, round(3600.0 / config.period_s)))
@@ -132,8 +144,8 @@ def _later(cells: NDArray[np.float32], config: ConditionConfig) -> Floats:
 
 
 def unlabelled(data: Rows, normaliser: Normaliser, scale: Floats) -> Unlabelled:
-    """Rows for pretraining; ``scale`` (C,) is the spread of each tag's change."""
-    usable = data.where(np.asarray(np.isfinite(data.coming).all(axis=1)))
+    """Rows for pretraining; ``scale`` (C,) is the spread of each tag's change, which may be unknown for some tags."""
+    usable = data.where(np.asarray(np.isfinite(data.coming).any(axis=1)))
     _, recording = np.unique(usable.machine, return_inverse=True)
     order = np.lexsort((usable.end_us, recording))
     coming = np.clip(usable.coming[order] / scale, -5, 5).astype(np.float32)

@@ -123,7 +123,7 @@ def _read_one(root: Path, say: Say) -> Recorded:
 
 
 def check_units(found: Recorded, expected: Mapping[str, str]) -> None:
-    """Compare recorded units with those a model is to be trained for.
+    """Compare recorded units with those a model is to be trained for, on machines that have all its tags.
 
     Raises:
         RecordingError: A tag is missing everywhere, or was recorded in another unit.
@@ -133,7 +133,10 @@ def check_units(found: Recorded, expected: Mapping[str, str]) -> None:
         raise RecordingError(
             f"{found.root} has no tag '{missing[0]}'; it has {', '.join(found.tags)}; choose others with --tags"
         )
+    able = {e for e in found.equipment_ids if all((e, t) in found.series for t in expected)}
     for (equipment, tag), series in found.series.items():
+        if equipment not in able:
+            continue
         wrong = [u for u in series.units if u and expected.get(tag) and u != expected[tag]]
         if wrong:
             raise RecordingError(
