@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import json
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import numpy as np
 from redis.asyncio import Redis
 
 from lineside_gateway.dispatch.connection import connect
-from lineside_gateway.dispatch.line import Line
+from lineside_gateway.dispatch.line import Command, Line
+from lineside_gateway.dispatch.producer import RequestProducer
 from lineside_plugins import meeting
+from lineside_plugins.types import WindowBatch
 from lineside_workers import counter, scripts
 
 TASK = "bench"
 IN_FLIGHT = 3  # batches per gateway, as the dispatcher has them
-MESSAGE_BYTES = 1100  # a Celery envelope with the task's meta, as RequestProducer writes it
 ANSWER_BYTES_PER_WINDOW = 260  # a row of a result with one reason
-TTL_MS = 90_000
+DEADLINE_S = 30.0
+END_WITHIN_S = 10.0  # a cancellation that comes while a connection is made may be lost on Python 3.11
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,91 +36,195 @@ class Load:
     gateways: int
     workers: int
     windows: int
-    window_bytes: int
+    samples: int
+    tags: int
 
-    @property
-    def claim_bytes(self) -> int:
-        """Bytes of a batch under its claim key."""
-        return self.windows * self.window_bytes
-
-
-async def carry(load: Load, url: str, seconds: float) -> list[float]:
-    """Run ``load`` for ``seconds``; the seconds from sending to answer of each batch."""
-    redis, waits = connect(url), list[float]()
-    workers = [asyncio.create_task(_work(load, Line(redis), number)) for number in range(load.workers)]
-    gateways = [_Gateway(load, redis, f"gw{number}", waits) for number in range(load.gateways)]
-    until = time.monotonic() + seconds
-    try:
-        await asyncio.gather(*(gateway.run(until) for gateway in gateways))
-    finally:
-        for worker in workers:
-            worker.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*workers)
-        await redis.aclose()
-    return waits
-
-
-class _Gateway:
-    def __init__(self, load: Load, redis: Redis, name: str, waits: list[float]) -> None:
-        self._stream = meeting.reply_stream(name)
-        self._claim = bytes(load.claim_bytes)
-        self._out, self._back = Line(redis), Line(redis)
-        self._sent: dict[str, float] = {}
-        self._waits = waits
-
-    async def run(self, until: float) -> None:
-        await self._back.ask([("XGROUP", "CREATE", self._stream, "gateway", "0", "MKSTREAM")])
-        for _ in range(IN_FLIGHT):
-            await self._send()
-        done: list[bytes] = []
-        while self._sent:
-            acknowledge = [("XACK", self._stream, "gateway", *done), ("XDEL", self._stream, *done)] if done else []
-            read = ("XREADGROUP", "GROUP", "gateway", "bench", "COUNT", 64, "BLOCK", 1000, "STREAMS", self._stream, ">")
-            replies = await self._back.ask([*acknowledge, read])
-            entries = replies[-1][0][1] if replies[-1] else []
-            done = [number for number, _ in entries]
-            for _, fields in entries:
-                self._waits.append(time.monotonic() - self._sent.pop(fields[1].decode()))
-                if time.monotonic() < until:
-                    await self._send()
-        await self._out.close()
-        await self._back.close()
-
-    async def _send(self) -> None:
-        name = uuid.uuid4().hex
-        message = f"{self._stream} {name} ".encode().ljust(MESSAGE_BYTES, b"x")
-        self._sent[name] = time.monotonic()
-        await self._out.ask(
-            [
-                ("SET", meeting.claim_key(name), self._claim, "PX", TTL_MS),
-                ("LPUSH", meeting.queue(TASK), message),
-            ]
+    def batch(self) -> WindowBatch:
+        """Windows with some samples that are not Good, as plants have them: their quality is sent too."""
+        shape = (self.windows, self.samples, self.tags)
+        good = np.ones(shape, np.bool_)
+        good[0, 0, 0] = False
+        return WindowBatch(
+            equipment_ids=tuple(f"M{number}" for number in range(self.windows)),
+            tags=tuple(f"T{number}" for number in range(self.tags)),
+            values=np.ones(shape, np.float32),
+            good=good,
+            end=np.full(self.windows, "2026-01-05T07:00:00", "datetime64[us]"),
+            period_s=1.0,
         )
 
 
-async def _work(load: Load, line: Line, number: int) -> None:
-    answer = bytes(ANSWER_BYTES_PER_WINDOW * load.windows)
+@dataclass(slots=True)
+class Book:
+    """When each open batch was sent, and seconds of those that came further: to a worker, and back."""
+
+    sent: dict[str, float] = field(default_factory=dict)
+    taken_in: list[float] = field(default_factory=list)
+    answered: list[float] = field(default_factory=list)
+    claim_bytes: int = 0
+
+    def take_in(self, request_id: str) -> None:
+        """A worker has the batch."""
+        self.taken_in.append(time.monotonic() - self.sent[request_id])
+
+    def close(self) -> Book:
+        """What is in it so far; it begins anew."""
+        whole = Book(dict(self.sent), self.taken_in.copy(), self.answered.copy(), self.claim_bytes)
+        for kept in (self.taken_in, self.answered):
+            kept.clear()
+        return whole
+
+    def answer(self, request_id: str) -> None:
+        """The gateway has the answer."""
+        self.answered.append(time.monotonic() - self.sent.pop(request_id))
+
+
+async def carry(load: Load, url: str, seconds: float) -> Book:
+    """Run ``load`` for ``seconds``, as fast as it goes."""
+    redis, book = connect(url), Book()
+    workers = [asyncio.create_task(Worker(load, redis, book, number).run()) for number in range(load.workers)]
+    gateways = [Gateway(load, redis, f"gw{number}", book) for number in range(load.gateways)]
+    until = time.monotonic() + seconds
     try:
-        while True:
-            (taken,) = await line.ask([("BRPOP", meeting.queue(TASK), 1)])
-            if taken is None:
-                continue
-            stream, name, _ = taken[1].split(b" ", 2)
-            request_id, tag = name.decode(), f"{number}:{name.decode()}"
-            attempts, claim = meeting.attempts_key(request_id), meeting.claim_key(request_id)
-            await line.ask(
-                [
-                    ("ZADD", meeting.UNACKED_INDEX, str(time.time()), tag),
-                    ("HSET", meeting.UNACKED, tag, taken[1]),
-                    ("INCR", attempts),
-                    ("EXPIRE", attempts, counter.ATTEMPTS_TTL_S),
-                    ("PTTL", claim),
-                    ("GET", claim),
-                ]
-            )
-            keys = (claim, attempts, stream, meeting.UNACKED_INDEX, meeting.UNACKED)
-            arguments = (meeting.REPLY_MAX_ENTRIES, request_id, answer, "", tag)
-            await line.ask([("EVAL", scripts.ANSWER, len(keys), *keys, *arguments)])
+        await asyncio.gather(*(_keep_busy(gateway, until) for gateway in gateways))
     finally:
-        await line.close()
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        await redis.aclose()
+    return book
+
+
+async def _keep_busy(gateway: Gateway, until: float) -> None:
+    await gateway.open()
+    for _ in range(IN_FLIGHT):
+        await gateway.send()
+    while gateway.waits_for:
+        for _ in range(await gateway.listen()):
+            if time.monotonic() < until:
+                await gateway.send()
+    await gateway.close()
+
+
+class Gateway:
+    """Sends one batch again and again, each time as another request, and reads the answers."""
+
+    def __init__(self, load: Load, redis: Redis, name: str, book: Book) -> None:
+        self._stream = meeting.reply_stream(name)
+        self._producer = RequestProducer(name)
+        self._batch = load.batch()
+        self._out, self._back = Line(redis), Line(redis)
+        self._book = book
+        self._done: list[bytes] = []
+        self.waits_for = 0
+
+    async def open(self) -> None:
+        """Make the stream of answers."""
+        await self._back.ask([("XGROUP", "CREATE", self._stream, "gateway", "0", "MKSTREAM")])
+
+    async def send(self) -> None:
+        """Send it once more."""
+        deadline = datetime.now(UTC) + timedelta(seconds=DEADLINE_S)
+        request = self._producer.build(self._batch, TASK, deadline, {})
+        self._book.claim_bytes = sum(map(len, request.claim))
+        self._book.sent[request.id] = time.monotonic()
+        self.waits_for += 1
+        await self._producer.send(self._out, request)
+
+    async def listen(self) -> int:
+        """Read a page of answers, for a second at most; how many came."""
+        done = self._done
+        acknowledge = [("XACK", self._stream, "gateway", *done), ("XDEL", self._stream, *done)] if done else []
+        read = ("XREADGROUP", "GROUP", "gateway", "bench", "COUNT", 64, "BLOCK", 1000, "STREAMS", self._stream, ">")
+        replies = await self._back.ask([*acknowledge, read])
+        entries = replies[-1][0][1] if replies[-1] else []
+        self._done = [number for number, _ in entries]
+        for _, fields in entries:
+            self._book.answer(fields[1].decode())
+        self.waits_for -= len(entries)
+        return len(entries)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._out.close()
+        await self._back.close()
+
+
+class Worker:
+    """As ``lineside_workers.counter``: waits as Celery does when idle, and takes the next batch itself under load."""
+
+    def __init__(self, load: Load, redis: Redis, book: Book, number: int) -> None:
+        self._wait, self._line = Line(redis), Line(redis)
+        self._answer = bytes(ANSWER_BYTES_PER_WINDOW * load.windows)
+        self._book = book
+        self._number = number
+        self._taken_key = meeting.taken_key(uuid.uuid4().hex)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                (popped,) = await self._wait.ask([("BRPOP", meeting.queue(TASK), 1)])
+                if popped is not None:
+                    await self._turn(popped[1])
+        finally:
+            await self._wait.close()
+            await self._line.close()
+
+    async def _turn(self, message: bytes) -> None:
+        """Answer ``message``, and what waits behind it."""
+        request_id, stream = _meta(message)
+        claim = meeting.claim_key(request_id)
+        delivered: list[Command] = [
+            ("ZADD", meeting.UNACKED_INDEX, str(time.time()), request_id),
+            ("HSET", meeting.UNACKED, request_id, message),
+        ]
+        await self._line.ask([*delivered, *_attempt(request_id), ("PTTL", claim), ("GET", claim)])
+        self._book.take_in(request_id)
+        coming = await self._ask([])
+        while True:
+            answer = self._answered(request_id, stream)
+            if coming is None:
+                coming = await self._ask([answer])
+                if coming is None:
+                    return
+                answer = None
+            request_id, stream = coming
+            self._book.take_in(request_id)
+            coming = await self._ask([*([answer] if answer else []), *_attempt(request_id)])
+
+    async def _ask(self, commands: Sequence[Command]) -> tuple[str, str] | None:
+        """``commands`` and the wish for the next batch in one write; its id and stream."""
+        keys = (self._taken_key, meeting.UNACKED_INDEX, meeting.UNACKED, meeting.queue(TASK))
+        take = ("EVAL", scripts.TAKE, len(keys), *keys, str(time.time()))
+        replies: list[Any] = await self._line.ask(
+            [*commands, take, ("GET", self._taken_key), ("UNLINK", self._taken_key)]
+        )
+        taken = replies[-3]
+        return None if taken is None else _meta(taken[0])
+
+    def _answered(self, request_id: str, stream: str) -> Command:
+        keys = (
+            meeting.claim_key(request_id), meeting.attempts_key(request_id), stream, meeting.UNACKED_INDEX,
+            meeting.UNACKED,
+        )  # fmt: skip
+        arguments = (meeting.REPLY_MAX_ENTRIES, request_id, self._answer, "", request_id)
+        return ("EVAL", scripts.ANSWER, len(keys), *keys, *arguments)
+
+
+def _attempt(request_id: str) -> list[Command]:
+    key = meeting.attempts_key(request_id)
+    return [("INCR", key), ("EXPIRE", key, counter.ATTEMPTS_TTL_S)]
+
+
+def _meta(message: bytes) -> tuple[str, str]:
+    """Id and stream, which the origin tells too: decoding the body is no part of the broker's cost."""
+    headers = json.loads(message)["headers"]
+    return headers["id"], meeting.reply_stream(headers["origin"].removeprefix("gateway@"))
+
+
+async def quietly(*tasks: asyncio.Task[Any]) -> None:
+    """End tasks that run until cancelled."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=END_WITHIN_S)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 TAGS_PER_MACHINE = 24
 SAMPLES = 128  # of a window
 BATCH = 32
-CELL_BYTES = 4 + 1  # float32 value, one byte of quality
+CELL_BYTES = 4 + 1 / 8  # float32 value, one bit of quality (none where all are Good)
 ANSWER_BYTES = 260  # per window: a row of a result with one reason
 TAGS_PER_GATEWAY = 50_000  # make bench-tags: 60,000 tags and 150,000 values a second into windows
 TASKS = 4
@@ -45,7 +45,7 @@ class Plan:
     @property
     def claim_bytes(self) -> int:
         """One batch under its claim key."""
-        return BATCH * SAMPLES * TAGS_PER_MACHINE * CELL_BYTES
+        return round(BATCH * SAMPLES * TAGS_PER_MACHINE * CELL_BYTES)
 
     @property
     def bytes_per_s(self) -> float:

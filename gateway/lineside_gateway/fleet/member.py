@@ -18,7 +18,7 @@ from lineside_gateway.settings.fleet import FleetSettings
 from lineside_gateway.store import Kept
 
 LOOK_EVERY_S = 0.5
-PRESENT_S = 5.0  # without a word of it for longer, a member is no partner to send clients to
+SEEN_EVERY_S = 2.0
 
 
 class Successor(Protocol):
@@ -133,10 +133,10 @@ class Member:
                 async with asyncio.timeout(IO_TIMEOUT_S):
                     await self._presence.tell(self.name, endpoint, uri)
                     seen = await self._presence.seen()
-                    self.partners = tuple(s.uri for s in seen if s.age_s < PRESENT_S and s.member != self.name)
+                    self.partners = tuple(s.uri for s in seen if s.present and s.member != self.name)
             except LOSSES:
                 self.partners = ()
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(SEEN_EVERY_S)
 
     async def _take(self, shard: str, successor: Successor) -> None:
         while self.leases.leads(shard):

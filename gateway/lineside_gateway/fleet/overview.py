@@ -55,7 +55,7 @@ async def overview(url: str, line: str, settings: FleetSettings, hmac_key: bytes
     try:
         async with asyncio.timeout(IO_TIMEOUT_S):
             members = await Presence(redis, line, hmac_key).seen()
-            here = [m.member for m in members if m.age_s <= settings.lease_s]
+            here = [m.member for m in members if m.present]
             shards = [await _shard(redis, line, s, here, settings.lease_s) for s in settings.shards]
     except LOSSES as e:
         raise BrokerError(

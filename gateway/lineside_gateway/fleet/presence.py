@@ -13,6 +13,7 @@ from lineside_gateway.fleet.signed import seal, unseal
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+PRESENT_S = 6.0  # three times as long as between two words of it
 FORGOTTEN_AFTER_S = 24 * 3600.0
 
 
@@ -24,6 +25,11 @@ class Seen:
     endpoint: str
     uri: str
     age_s: float
+
+    @property
+    def present(self) -> bool:
+        """Whether it lives, as far as known."""
+        return self.age_s <= PRESENT_S
 
 
 class Presence:

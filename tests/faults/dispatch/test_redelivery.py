@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import statistics
 import time
 from collections.abc import Callable
@@ -79,7 +80,7 @@ async def test_what_a_killed_worker_held_is_answered_within_one_and_a_half_visib
             await until(lambda: len(load.answered) >= wanted)  # noqa: B023 - called before the next turn
             await asyncio.sleep(chance.uniform(0, 2 * inference_s))
             killed_at, caught = time.monotonic(), tuple(load.waiting)
-            workers[kill % 2].process.kill()
+            workers[kill % 2].end(signal.SIGKILL)
             await until(lambda: load.answered.keys() >= set(caught))  # noqa: B023 - as above
             waits = {number: load.answered[number][0] - killed_at for number in caught}
             took.append(max(waits.values()))
