@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.dispatch.rig import VISIBILITY_S, Rig
 from tests.workers.conftest import broker, make_batch, python_path, start_worker, tiny_model, tiny_site  # noqa: F401 - fixtures
+from tests.workers.test_broker_access import sentinel  # noqa: F401 - a fixture
 
 
 @pytest.fixture

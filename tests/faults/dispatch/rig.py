@@ -47,13 +47,17 @@ class Verdict:
 
 @dataclass(slots=True)
 class Rig:
-    """Broker, supervised worker and gateway side as processes, and the files that outlive them."""
+    """Broker, supervised worker and gateway side as processes, and the files that outlive them.
+
+    With ``url`` somebody else's broker is used.
+    """
 
     folder: Path
     environment: dict[str, str]
     per_s: float = 40.0
     poison_every: int = 0
     max_file_bytes: int = 0
+    url: str = ""
     broker: EmbeddedBroker = field(default_factory=lambda: EmbeddedBroker(_free_port()))
     supervisor: subprocess.Popen[bytes] | None = None
     gateway: subprocess.Popen[bytes] | None = None
@@ -61,8 +65,9 @@ class Rig:
 
     def __enter__(self) -> Rig:
         self.log = (self.folder / "log").open("wb")
-        self.broker.start()
-        self.environment["LINESIDE_BROKER_URL"] = self.broker.url
+        if not self.url:
+            self.broker.start()
+        self.environment["LINESIDE_BROKER_URL"] = self.url or self.broker.url
         command = [sys.executable, "-m", "lineside_workers", "serve", "--devices", "cpu", "--die-with-parent"]
         self.supervisor = self._start(command)
         self.start_gateway()
@@ -77,15 +82,16 @@ class Rig:
                 for row in rows:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         row.kill()
-        self.broker.stop()
+        if not self.url:
+            self.broker.stop()
         self.log.close()
 
     def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=self.environment, stdout=self.log, stderr=self.log)
 
     def start_gateway(self) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("gateway_side.py")), str(self.folder), self.broker.url]
-        command += [str(self.per_s), str(self.poison_every)]
+        side, url = Path(__file__).with_name("gateway_side.py"), self.environment["LINESIDE_BROKER_URL"]
+        command = [sys.executable, str(side), str(self.folder), url, str(self.per_s), str(self.poison_every)]
         self.gateway = self._start([*command, *([str(self.max_file_bytes)] if self.max_file_bytes else [])])
 
     def kill(self, what: str) -> None:

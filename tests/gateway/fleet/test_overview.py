@@ -32,7 +32,7 @@ tasks: [{{task: maintenance}}]
 FLEET = """
 fleet:
   member: {member}
-  lease_s: 1
+  lease_s: 5
   return_after_s: 0
   shards: [{{name: mills, equipment: "A*", prefer: a}}, {{name: rest, prefer: b}}]
 """
@@ -93,7 +93,7 @@ def asked(path: Path, *options: str) -> Result:
 
 def whole(path: Path, leaders: dict[str, str]) -> dict[str, list[dict[str, object]]]:
     """The JSON once ``leaders`` lead."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while True:
         result = asked(path, "--json")
         found: dict[str, list[dict[str, object]]] = json.loads(result.stdout)
@@ -110,16 +110,16 @@ def test_leaders_standbys_and_the_age_of_leases_are_shown(file: Callable[[str], 
     with members(files):
         found = whole(files["a"], {"mills": "a", "rest": "b"})
         assert [s["standbys"] for s in found["shards"]] == [["b"], ["a"]]
-        assert all(0 <= s["lease_age_s"] <= 1 for s in found["shards"])
+        assert all(0 <= s["lease_age_s"] <= 5 for s in found["shards"])
         assert all(s["led_for_s"] >= 0 for s in found["shards"])
         assert [(m["member"], m["endpoint"], m["uri"]) for m in found["members"]] == [
             ("a", "opc.tcp://a:4850", "urn:a"),
             ("b", "opc.tcp://b:4850", "urn:b"),
         ]
         table = asked(files["b"]).stdout
-    for word in ("mills", "lease age", "of 1 s", "opc.tcp://b:4850"):
+    for word in ("mills", "lease age", "of 5 s", "opc.tcp://b:4850"):
         assert word in table
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while "nobody" not in (nobody := asked(files["a"])).stdout.replace("nobody leads", ""):
         assert time.monotonic() < until
         time.sleep(0.1)
