@@ -18,7 +18,9 @@ from lineside_workers import promotion
 from lineside_workers.__main__ import main
 from lineside_workers.candidate_watch import CandidateWatch
 from lineside_workers.errors import ModelError
-from lineside_workers.side_by_side import SideBySide, rows
+from lineside_workers.figures import Figures
+from lineside_workers.metrics import WorkerCollector
+from lineside_workers.side_by_side import Pair, SideBySide, rows
 from lineside_workers.staged import Staged
 from lineside_workers.store import ModelStore, Origin
 from lineside_workers.versions import Limits, Stage, Versions
@@ -168,8 +170,15 @@ def test_a_version_in_shadow_is_compared_live_before_it_may_go_on(
     shown = capsys.readouterr().out
     assert re.search(r"M1 +15 +15 .*2\.000 / 2\.000", shown)
     assert re.search(r"all +30 +30 ", shown)
+    told = {s.name: s.value for family in WorkerCollector(Figures(), dict, lambda: by_task(worker)).collect()
+            for s in family.samples if s.labels.get("side", "own") == "own"}  # fmt: skip
+    assert (told["lineside_version_windows_total"], told["lineside_version_apart_total"]) == (30, 60)
     assert main(go_on) == 0
     assert promotion.seen(versions, "v3") == {}
+
+
+def by_task(worker: Staged) -> dict[tuple[str, str, str], Pair]:
+    return {(worker.task, version, stage): pair for (version, stage), pair in worker.compared().items()}
 
 
 def test_a_comparison_counts_silence_flags_intervals_and_distance() -> None:

@@ -127,6 +127,8 @@ class DriftWatch:
             for name, m in self._machines.items()
             if m.sensors and m.seen is not None
         }
+        if not rows:
+            return  # nothing was seen here, and another process may have seen much
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         fresh.write_text(json.dumps(rows), encoding="utf-8")

@@ -14,6 +14,7 @@ from lineside_plugins.wire import BatchResult, Status
 from lineside_workers import device as devices
 from lineside_workers.errors import WorkerError
 from lineside_workers.settings import WorkerSettings
+from lineside_workers.side_by_side import Pair
 from lineside_workers.staged import Staged
 from lineside_workers.store import ModelStore
 
@@ -94,6 +95,14 @@ class Host:
             "restarts": self._settings.restarts,
             "busy_s": 0.0 if since is None else round(time.monotonic() - since, 3),
         }
+
+    def compared(self) -> dict[tuple[str, str, str], Pair]:
+        """How versions compare with the one in full, by task, version and stage. Any thread."""
+        found: dict[tuple[str, str, str], Pair] = {}
+        for (task, _), staged in tuple(self._resident.items()):
+            for (version, stage), pair in staged.compared().items():
+                found.setdefault((task, version, stage), Pair.new()).__iadd__(pair)
+        return found
 
     @property
     def model_bytes(self) -> int:

@@ -10,13 +10,35 @@ from prometheus_client.registry import Collector
 
 from lineside_workers.errors import WorkerError
 from lineside_workers.figures import Figures
+from lineside_workers.side_by_side import Pair
+
+Compared = tuple[str, str, str]
+"""Task, version and stage."""
+_BESIDE = {
+    "windows": "Windows that a version in shadow or canary was asked about.",
+    "both": "Of those, windows that the version in full answered too.",
+    "flags_differ": "Of those, windows in which the two differ in their flag.",
+    "apart": "Sum of how far their first numbers lie apart.",
+}
+_SIDES = {
+    "abstained": "Windows abstained from.", "flags": "Flags raised.", "failed": "Windows that failed.",
+    "seconds": "Seconds spent.",
+}  # fmt: skip
 
 
 class WorkerCollector(Collector):
-    """Batches by status, windows, seconds; restarts and the running batch as ``describe`` tells them. Any thread."""
+    """Batches by status, windows, seconds; restarts and the running batch as ``describe`` tells them. Any thread.
 
-    def __init__(self, figures: Figures, describe: Callable[[], Mapping[str, object]]) -> None:
-        self._figures, self._describe = figures, describe
+    ``compared`` tells how versions in shadow and canary differ from the one in full, by task, version and stage.
+    """
+
+    def __init__(
+        self,
+        figures: Figures,
+        describe: Callable[[], Mapping[str, object]],
+        compared: Callable[[], Mapping[Compared, Pair]] = dict,
+    ) -> None:
+        self._figures, self._describe, self._compared = figures, describe, compared
 
     def collect(self) -> Iterable[Metric]:
         """All families at this moment."""
@@ -32,6 +54,23 @@ class WorkerCollector(Collector):
         yield seconds
         yield CounterMetricFamily("lineside_worker_restarts", "Restarts by the supervisor.", _number(row, "restarts"))
         yield GaugeMetricFamily("lineside_worker_busy_seconds", "Age of the running batch.", _number(row, "busy_s"))
+        yield from _versions(self._compared())
+
+
+def _versions(compared: Mapping[Compared, Pair]) -> Iterable[Metric]:
+    """What each version in shadow or canary said beside the one in full; side is own or full."""
+    names = ["task", "version", "stage"]
+    for name, text in _BESIDE.items():
+        family = CounterMetricFamily(f"lineside_version_{name}", text, labels=names)
+        for key, pair in compared.items():
+            family.add_metric(list(key), getattr(pair, name))
+        yield family
+    for name, text in _SIDES.items():
+        family = CounterMetricFamily(f"lineside_version_{name}", text, labels=[*names, "side"])
+        for key, pair in compared.items():
+            for side, said in (("own", pair.own), ("full", pair.other)):
+                family.add_metric([*key, side], getattr(said, name))
+        yield family
 
 
 def serve(port: int, host: str, collector: WorkerCollector) -> None:

@@ -7,23 +7,26 @@ taken back by itself, and the cause is in the history.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
 import time
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lineside_plugins.types import Recommendation, WindowBatch
-from lineside_plugins.wire import BatchResult, Refusal, Status
+from lineside_plugins.types import WindowBatch
+from lineside_plugins.wire import BatchResult, Status
 from lineside_workers import side_by_side
 from lineside_workers.candidate_watch import CandidateWatch
+from lineside_workers.combining import merged, rows_of
 from lineside_workers.errors import ModelError, WorkerError
 from lineside_workers.promotion import beside
 from lineside_workers.runner import Runner
-from lineside_workers.side_by_side import SideBySide
+from lineside_workers.side_by_side import Pair, SideBySide
 from lineside_workers.store import ModelStore
 from lineside_workers.versions import Rollout, Stage, Versions
 
@@ -125,12 +128,12 @@ class Staged:
             started = time.perf_counter()
             said = runner.answer(part)
             own_s = time.perf_counter() - started
-            same = None if full is None else _rows_of(full, rows)
+            same = None if full is None else rows_of(full, rows)
             self._beside[version].see(part.equipment_ids, said, own_s, same, full_s * len(rows) / len(batch))
             if cause := self._watches[version][1].see(said, own_s, same, full_s, len(rows)):
                 self._withdraw(version, cause)
             elif version == self._rollout.canary:
-                result = _merged(result, said, rows, version)
+                result = merged(result, said, rows, version)
             else:
                 heard = tuple(r for r in said.recommendations if r is not None)
                 result = replace(result, shadow=(*result.shadow, *heard))
@@ -196,7 +199,17 @@ class Staged:
 
     def _watch_file(self, runner: Runner) -> Path:
         assert self._versions is not None  # noqa: S101 - there are versions only where there is a models directory
-        return self._versions.home / "watch" / f"{runner.model_version}.json"
+        variant = f"-{zlib.crc32(json.dumps(self._config, sort_keys=True).encode()):08x}" if self._config else ""
+        return self._versions.home / "watch" / f"{runner.model_version}{variant}.json"
+
+    def compared(self) -> dict[tuple[str, str], Pair]:
+        """How versions in shadow and canary compare with the one in full, by version and stage. Any thread."""
+        watches = tuple(self._watches.items())
+        return {
+            (version, watch[0].value): side_by_side.total(tuple(self._beside[version].pairs.values()))
+            for version, watch in watches
+            if version in self._beside and watch[0] is not Stage.FULL
+        }
 
     def _asked(self) -> tuple[str, ...]:
         """Versions beside the one in full, the canary first."""
@@ -262,32 +275,3 @@ class Staged:
             self._mark = self._versions.changed_ns()
         except (WorkerError, OSError) as e:  # another worker was faster, or the folder is read-only here
             logger.warning("rollback not written task=%s version=%s error=%s", self.task, version, e)
-
-
-def _rows_of(result: BatchResult, rows: list[int]) -> BatchResult:
-    """The part of an answer that is about ``rows``."""
-    if result.status is not Status.ANSWERED or len(rows) == len(result.recommendations):
-        return result
-    place = {row: i for i, row in enumerate(rows)}
-    refused = tuple(replace(r, index=place[r.index]) for r in result.refused if r.index in place)
-    return replace(result, recommendations=tuple(result.recommendations[i] for i in rows), refused=refused)
-
-
-def _merged(result: BatchResult, canary: BatchResult, rows: list[int], version: str) -> BatchResult:
-    """``result`` with the canary's word at ``rows``; where it failed the version in full keeps the word."""
-    if canary.status is not Status.ANSWERED or result.status is not Status.ANSWERED:
-        return result
-    entries: list[Recommendation | None] = list(result.recommendations)
-    own = set(rows)
-    refused = [r for r in result.refused if r.index not in own]
-    refused += [Refusal(rows[r.index], r.why, r.abstained) for r in canary.refused]
-    for i, row in enumerate(rows):
-        entries[row] = canary.recommendations[i]
-    return replace(
-        result,
-        recommendations=tuple(entries),
-        refused=tuple(sorted(refused, key=lambda r: r.index)),
-        meta={**result.meta, "canary": version},
-        drift=(*result.drift, *(d for d in canary.drift if d not in result.drift)),
-        watched=result.watched or canary.watched,
-    )

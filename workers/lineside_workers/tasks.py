@@ -75,7 +75,7 @@ def open_process(sender: Any, **_: object) -> None:
     deliveries.install(counter)
     desk = Desk(counter, host, sender.hostname, settings.hmac_key)
     if settings.metrics_port:
-        _serve_metrics(settings, WorkerCollector(desk.figures, host.describe))
+        _serve_metrics(settings, WorkerCollector(desk.figures, host.describe, host.compared))
     _process[:] = [
         _Process(host, desk, Heartbeat(redis, sender.hostname, host.describe, _say if settings.beat else _keep_quiet))
     ]
