@@ -175,6 +175,8 @@ def _tell_sensors(machine: _Machine, batch: WindowBatch, row: int) -> None:
         return
     period = np.timedelta64(round(1e6 * batch.period_s), "us")
     new = length if machine.seen is None else round((end - machine.seen) / period)
+    if new < -length:  # the plant's clock was set back: what came before cannot be told from what comes
+        machine.sensors, new = [SensorWatch(s.relation) for s in machine.sensors], length
     if new <= 0:
         return
     machine.seen = end
