@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.ensemble import ExtraTreesRegressor
 
 from lineside_plugins.learning.blend import Blend
 from lineside_plugins.learning.encoder import embed, pretext_loss
@@ -21,6 +22,7 @@ from lineside_workers.learning.calibration import Bounds, LevelBand
 from lineside_workers.learning.encoders import PretrainRecipe, Unlabelled, pretrain
 from lineside_workers.learning.export import write_onnx
 from lineside_workers.learning.heads import BlendRecipe, Table, distil, fit_blend, fit_folds
+from lineside_workers.learning.quantile_forest import QuantileForest
 
 RECIPE = BlendRecipe(
     (0.0, 10.0), iterations=40, networks=2, hidden=(16, 8), dropout=0.0, schedule=Schedule(20, 128, 1e-2, patience=20)
@@ -213,3 +215,14 @@ def test_what_a_recording_did_not_reach_is_not_asked_for() -> None:
     assert loss.item() == pytest.approx(0.5 * 4.0 / 5)
     assert ahead.grad is not None
     np.testing.assert_allclose(ahead.grad.numpy(), [[0, 0], [-0.4, 0], [0, 0], [0, 0]], atol=1e-7)
+
+
+def test_a_quantile_forest_says_what_came_true_in_its_leaves() -> None:
+    """Where half the targets are 0 and half 10, the quartiles are 0 and 10: the mean, 5, never came true."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(800, 2)).astype(np.float32)
+    target = np.where(rows[:, 0] > 0, rng.choice([0.0, 10.0], 800), 3.0)
+    forest = QuantileForest.fit(ExtraTreesRegressor(20, min_samples_leaf=20, random_state=0), rows, target)
+    low, high = forest.predict(np.array([[1.0, 0.0], [-1.0, 0.0]], dtype=np.float32), (0.25, 0.75), draws=20, seed=0)
+    np.testing.assert_array_equal(low, [0.0, 3.0])
+    np.testing.assert_array_equal(high, [10.0, 3.0])
