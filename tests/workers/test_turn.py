@@ -28,10 +28,13 @@ class Recorder:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
         self.meanwhile: Callable[[], object] = lambda: None
+        self.fails = ""
 
     def answer(self, task: str, _config: Mapping[str, object], batch: WindowBatch) -> BatchResult:
-        self.asked.append((task, batch.equipment_ids[0]))
+        self.asked.append((task, "+".join(batch.equipment_ids)))
         self.meanwhile()
+        if self.fails in (batch.equipment_ids if self.fails else ()):
+            return BatchResult(Status.FAILED, error="cursed")
         return BatchResult(Status.ANSWERED, (None,) * len(batch))
 
 
@@ -198,3 +201,62 @@ def test_an_answer_survives_the_loss_of_the_broker_before_it_left(
     with Redis.from_url(broker_at.url) as redis:
         assert answered(redis) == ["r"]
     line.close()
+
+
+def fetched(redis: Redis, *ids: str) -> Callable[[], None]:
+    """Holds the first run up until requests ``ids`` have been taken."""
+    missing = set(ids)
+
+    def wait() -> None:
+        while missing:
+            missing.difference_update([i for i in missing if redis.hexists(meeting.UNACKED, i)])
+            time.sleep(0.001)
+
+    return wait
+
+
+def test_requests_that_wait_for_the_same_model_are_computed_at_once(desk: Desk, host: Recorder, redis, put) -> None:
+    """Two were fetched while the first ran: one run, an answer each, in their order."""
+    put("soon")
+    desk.handle(*by_celery(redis, "soon"), turn())
+    ids = [put("soon", name) for name in "ABC"]
+    host.meanwhile = fetched(redis, *ids[1:])
+    desk.handle(*by_celery(redis, "soon"), turn())
+    assert host.asked[1:] == [("soon", "A"), ("soon", "B+C")]
+    assert answered(redis)[1:] == ids
+    assert desk.figures.batches == {"answered": 4}
+
+
+def test_what_was_tried_before_is_computed_alone(desk: Desk, host: Recorder, redis, put) -> None:
+    """A batch that ended its worker takes no other with it when it does so again."""
+    put("soon")
+    desk.handle(*by_celery(redis, "soon"), turn())
+    ids = [put("soon", name) for name in "ABC"]
+    redis.set(meeting.attempts_key(ids[1]), 1)
+    host.meanwhile = fetched(redis, *ids[1:])
+    desk.handle(*by_celery(redis, "soon"), turn())
+    assert host.asked[1:] == [("soon", "A"), ("soon", "B"), ("soon", "C")]
+
+
+def test_no_more_windows_are_joined_than_allowed(desk: Desk, host: Recorder, redis, put) -> None:
+    """A worker with little memory for activations computes one request after the other."""
+    desk.join_windows = 1
+    put("soon")
+    desk.handle(*by_celery(redis, "soon"), turn())
+    ids = [put("soon", name) for name in "ABC"]
+    host.meanwhile = fetched(redis, *ids[1:])
+    desk.handle(*by_celery(redis, "soon"), turn())
+    assert host.asked[1:] == [("soon", "A"), ("soon", "B"), ("soon", "C")]
+    assert answered(redis)[1:] == ids
+
+
+def test_what_fails_as_a_whole_is_computed_one_by_one(desk: Desk, host: Recorder, redis, put) -> None:
+    """The fault of one request is not the other's."""
+    put("soon")
+    desk.handle(*by_celery(redis, "soon"), turn())
+    ids = [put("soon", name) for name in "ABC"]
+    host.meanwhile = fetched(redis, *ids[1:])
+    host.fails = "C"
+    desk.handle(*by_celery(redis, "soon"), turn())
+    assert host.asked[1:] == [("soon", "A"), ("soon", "B+C"), ("soon", "B"), ("soon", "C")]
+    assert desk.figures.batches == {"answered": 3, "failed": 1}

@@ -63,7 +63,7 @@ class Counter:
         self._outbox: list[Errand] = []  # leaves with the next batch that begins, or when none follows
         self._away: list[Errand] = []  # written; the replies are still to be read
         self._found: list[Reply] | None = None
-        self._next: Delivery | None = None
+        self._taken: list[Delivery] = []
         self._refused = False
         self._answered: set[str] = set()
 
@@ -90,17 +90,18 @@ class Counter:
             found, self._open = self.take_in(request_id), None
         return found
 
-    def begin(self, delivery: Delivery, queues: Sequence[str] = ()) -> None:
-        """Send the answer to the batch before, the attempt at ``delivery``, and ask ``queues`` for the batch after it.
+    def begin(self, deliveries: Sequence[Delivery], queues: Sequence[str] = (), most: int = 0) -> None:
+        """Send the answers of before, the attempt at ``deliveries``, and ask ``queues`` for ``most`` to come after.
 
         Nothing is waited for; ``follow`` reads what comes back.
 
         Raises:
             RedisError, OSError: The broker stayed away; what was not answered is delivered again.
         """
-        if delivery.message:  # one that came by Celery has been counted
-            self._outbox += [Errand(c) for c in _counted(delivery.request_id)]
-        self._send(queues)
+        for delivery in deliveries:
+            if delivery.message:  # one that came by Celery has been counted
+                self._outbox += [Errand(c) for c in _counted(delivery.request_id)]
+        self._send(queues, most)
 
     def answer(
         self, delivery: Delivery, stream: str, body: bytes, signature: str, heard: Callable[[bool], object]
@@ -140,32 +141,41 @@ class Counter:
                 Errand(("ZREM", meeting.UNACKED_INDEX, delivery.tag)), Errand(("HDEL", meeting.UNACKED, delivery.tag))
             ]  # fmt: skip
 
-    def follow(self, queues: Sequence[str] = (), *, leave: bool = False) -> Delivery | None:
-        """The batch that follows. None when there is none; what was to be said has then been said.
+    def follow(self, queues: Sequence[str] = (), most: int = 0, *, idle: bool = True) -> list[Delivery]:
+        """What was taken since ``begin``.
 
-        ``queues`` are asked once more when none was fetched ahead. With ``leave`` one that was goes back to its queue.
+        When that is nothing and the worker ``idle`` otherwise, all is said that was to be said, and ``queues`` are
+        asked once more.
 
         Raises:
             RedisError, OSError: The broker stayed away; what was not answered is delivered again.
         """
         self._hear()
-        if leave and self._next is not None:
-            keys = (meeting.UNACKED_INDEX, meeting.UNACKED, self._next.queue)
-            self._outbox.append(Errand(("EVAL", GIVE_BACK, 3, *keys, self._next.tag, self._next.message)))
-            self._next = None
-        if self._next is None:
-            self._send(() if leave else queues)
+        if idle and not self._taken:
+            self._send(queues, most)
             self._hear()
-        found, self._next = self._next, None
+        found, self._taken = self._taken, []
         return found
+
+    def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Put what was taken and not begun to the front of its queues, at once.
+
+        Raises:
+            RedisError, OSError: The broker stayed away; they come back after the visibility timeout.
+        """
+        for delivery in reversed(deliveries):
+            keys = (meeting.UNACKED_INDEX, meeting.UNACKED, delivery.queue)
+            self._outbox.append(Errand(("EVAL", GIVE_BACK, 3, *keys, delivery.tag, delivery.message)))
+        self._send((), 0)
+        self._hear()
 
     def acknowledged(self, tag: str) -> bool:
         """Whether the broker holds the message of ``tag`` no more; asked once, when Celery acknowledges it."""
         answered, self._answered = self._answered, set()
         return tag in answered
 
-    def _send(self, queues: Sequence[str]) -> None:
-        errands, self._outbox = [*self._outbox, *self._wish(queues)], []
+    def _send(self, queues: Sequence[str], most: int) -> None:
+        errands, self._outbox = [*self._outbox, *self._wish(queues, most)], []
         if not errands:
             return
         self._away = errands
@@ -193,12 +203,12 @@ class Counter:
             replies = self._line.ask_again(*[e.command for e in errands], within_s=ANSWER_WITHIN_S)
             _tell(errands, replies)
 
-    def _wish(self, queues: Sequence[str]) -> list[Errand]:
-        """Asks for the next message; its claim follows as a reply of its own."""
+    def _wish(self, queues: Sequence[str], most: int) -> list[Errand]:
+        """Asks for the next messages; each claim follows as a reply of its own."""
         if not queues or self._refused:
             return []
         keys = (self._taken_key, meeting.UNACKED_INDEX, meeting.UNACKED, *queues)
-        return [
+        return most * [
             Errand(("EVAL", TAKE, len(keys), *keys, time.time()), self._hear_taken, once=True),
             Errand(("GET", self._taken_key), self._hear_claim, once=True),
             Errand(("UNLINK", self._taken_key), once=True),
@@ -217,8 +227,8 @@ class Counter:
             return
         message, request_id, tag, queue, attempts, left_ms = self._found
         claim = None if isinstance(reply, ResponseError) else reply
-        self._next = Delivery(
-            request_id.decode(), claim, attempts + 1, _left_s(left_ms), tag.decode(), message, queue.decode()
+        self._taken.append(
+            Delivery(request_id.decode(), claim, attempts + 1, _left_s(left_ms), tag.decode(), message, queue.decode())
         )
 
 

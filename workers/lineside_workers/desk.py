@@ -1,4 +1,4 @@
-"""One request from the broker to its answer: claim, attempts, deadline, signature, task, reply."""
+"""From the broker to the answer: claim, attempts, deadline, signature, task, reply."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from pydantic_core import from_json
 
 from lineside_plugins import meeting
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status, WireError, decode_batch, encode_result, sign, verify
+from lineside_workers import joining
 from lineside_workers.counter import Counter, Delivery
 from lineside_workers.figures import Figures
 
 logger = logging.getLogger(__name__)
 
-_Request: TypeAlias = tuple[str, Mapping[str, Any]]  # task and meta
-
 MAX_ATTEMPTS = 3
+AHEAD = 2  # batches that are fetched while one runs: a gateway has three of a task on their way
 FETCH_AHEAD_BELOW_S = 0.05  # a batch fetched ahead of a longer one would wait while another worker is idle
+JOIN_WINDOWS = 64  # as many as a gateway puts into a batch unless it is told otherwise
 
 
 class Answers(Protocol):
@@ -50,16 +51,37 @@ ONE = Turn()  # this request and no other
 
 
 @dataclass(slots=True)
+class Request:
+    """A delivery with what its message says, and who hears how it was answered (None: another delivery of it was)."""
+
+    delivery: Delivery
+    task: str
+    meta: Mapping[str, Any]
+    heard: Callable[[Status | None], object] = lambda _status: None
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """The task's configuration, {} for its own."""
+        return self.meta.get("config") or {}
+
+
+@dataclass(slots=True)
 class Desk:
-    """Handles requests one at a time. ``clock`` gives seconds since 1970, for what is parked."""
+    """Handles requests one after the other, those that wait for the same model at once.
+
+    ``clock`` gives seconds since 1970, for what is parked. ``join_windows``: how many windows of several requests are
+    computed at once; a request with more is computed alone.
+    """
 
     counter: Counter
     host: Answers
     node: str
     hmac_key: bytes = b""
     clock: Callable[[], float] = time.time
+    join_windows: int = JOIN_WINDOWS
     figures: Figures = field(default_factory=Figures)
-    _took_s: dict[str, float] = field(default_factory=dict)  # by each task's batch before
+    _held: list[tuple[Request, WindowBatch]] = field(default_factory=list)
+    _took_s: dict[str, float] = field(default_factory=dict)  # by each task's run before
 
     def handle(self, task: str, meta: Mapping[str, Any], turn: Turn = ONE) -> Status | None:
         """Answer this request, then those that follow in its turn.
@@ -70,59 +92,90 @@ class Desk:
             redis.RedisError: The broker is lost; what was not answered is delivered again.
         """
         how: list[Status | None] = []
-        delivery: Delivery | None = self.counter.delivery(str(meta["id"]))
-        request: _Request | None = (task, meta)
-        heard: Callable[[Status | None], object] = how.append
-        while delivery is not None:
-            self._one(delivery, request, turn, heard)
+        self._held.clear()  # of a turn that ended by the loss of the broker
+        self._look_at(Request(self.counter.delivery(str(meta["id"])), task, meta, how.append))
+        while True:
+            if self._held:
+                self._run(self._next(), turn)
             leave = turn.leave()
-            delivery = self.counter.follow(_queues(turn), leave=leave)
-            request = None if delivery is None else read_request(delivery.message)
-            heard = _nobody
+            taken = self.counter.follow(() if leave else _queues(turn), AHEAD, idle=not self._held)
+            if leave:
+                self.counter.give_back([*(r.delivery for r, _ in self._held), *taken])
+                break
+            for delivery in taken:
+                self._look_at(read_request(delivery))
+            if not self._held and not taken:
+                break
         return how[0] if how else None
 
-    def _one(
-        self, delivery: Delivery, request: _Request | None, turn: Turn, heard: Callable[[Status | None], object]
-    ) -> None:
-        if request is None or delivery.claim is None:
-            what = "message of another version" if request is None else "claim gone"
-            logger.info("%s request=%s attempt=%d", what, delivery.request_id, delivery.attempts)
-            self.counter.drop(delivery)
+    def _look_at(self, request: Request) -> None:
+        """Hold ``request`` with its batch, if there is something to run; answer what needs no model."""
+        if request.delivery.claim is None or not request.task:
+            what = "claim gone" if request.task else "message of another version"
+            logger.info("%s request=%s attempt=%d", what, request.delivery.request_id, request.delivery.attempts)
+            self.counter.drop(request.delivery)
             return
-        task, meta = request
-        started = time.monotonic()
-        quick = self._took_s.get(task, math.inf) < FETCH_AHEAD_BELOW_S
-        self.counter.begin(delivery, _queues(turn) if quick else ())
-        result = self._result(delivery, delivery.claim, task, meta)
-        if result.status is Status.PARKED:
-            self.counter.park(delivery, task, meta.get("config") or {}, result.error, self.clock())
-        self._reply(delivery, meta, result, heard)
-        self._took_s[task] = time.monotonic() - started
-        self.figures.answer_s += self._took_s[task]
+        found = self._batch(request, request.delivery.claim)
+        if isinstance(found, WindowBatch):
+            self._held.append((request, found))
+            return
+        if found.status is Status.PARKED:
+            self.counter.park(request.delivery, request.task, request.config, found.error, self.clock())
+        self._reply(request, found)
 
-    def _result(self, delivery: Delivery, claim: bytes | memoryview, task: str, meta: Mapping[str, Any]) -> BatchResult:
+    def _batch(self, request: Request, claim: bytes | memoryview) -> WindowBatch | BatchResult:
+        task, delivery = request.task, request.delivery
         if delivery.attempts > MAX_ATTEMPTS:
             return BatchResult(
                 Status.PARKED,
-                error=f"task '{task}': the batch ended its worker {MAX_ATTEMPTS} times and is parked as {meta['id']}; "
-                "look at the worker's log, then: lineside parked retry",
+                error=f"task '{task}': the batch ended its worker {MAX_ATTEMPTS} times and is parked as "
+                f"{delivery.request_id}; look at the worker's log, then: lineside parked retry",
             )
         if delivery.left_s < 0:
             late = f"{-delivery.left_s:.1f} s past its deadline"
             return BatchResult(Status.EXPIRED, error=f"task '{task}': {late}; start more workers")
         try:
             if self.hmac_key:
-                verify(self.hmac_key, {**meta, "task": task}, claim)
-            batch = decode_batch(claim)
+                verify(self.hmac_key, {**request.meta, "task": task}, claim)
+            return decode_batch(claim)
         except WireError as e:
             return BatchResult(Status.FAILED, error=f"task '{task}': {e}")
-        return self.host.answer(task, meta.get("config") or {}, batch)
 
-    def _reply(
-        self, delivery: Delivery, meta: Mapping[str, Any], result: BatchResult,
-        heard: Callable[[Status | None], object],
-    ) -> None:  # fmt: skip
-        stream = str(meta["reply"])
+    def _next(self) -> list[tuple[Request, WindowBatch]]:
+        """The request held for longest, and those that can be computed with it.
+
+        Only what is tried for the first time is joined: whoever ends the worker is then alone the next time.
+        """
+        first, batch = self._held[0]
+        group, count = [self._held[0]], len(batch)
+        for other, windows in self._held[1:]:
+            same = (other.task, other.config, other.meta["reply"]) == (first.task, first.config, first.meta["reply"])
+            new = first.delivery.attempts == other.delivery.attempts == 1
+            if same and new and count + len(windows) <= self.join_windows and joining.fit(batch, windows):
+                group.append((other, windows))
+                count += len(windows)
+        gone = {id(request) for request, _ in group}
+        self._held = [(r, b) for r, b in self._held if id(r) not in gone]
+        return group
+
+    def _run(self, group: Sequence[tuple[Request, WindowBatch]], turn: Turn) -> None:
+        started, (first, _) = time.monotonic(), group[0]
+        batches = [batch for _, batch in group]
+        quick = self._took_s.get(first.task, math.inf) < FETCH_AHEAD_BELOW_S
+        most = AHEAD - len(self._held)
+        self.counter.begin([request.delivery for request, _ in group], _queues(turn) if quick else (), most)
+        result = self.host.answer(first.task, first.config, joining.join(batches))
+        if len(group) > 1 and result.status is not Status.ANSWERED:  # perhaps by the fault of one
+            results = [self.host.answer(first.task, first.config, batch) for batch in batches]
+        else:
+            results = joining.split(result, batches)
+        for (request, _), part in zip(group, results, strict=True):
+            self._reply(request, part)
+        self._took_s[first.task] = time.monotonic() - started
+        self.figures.answer_s += self._took_s[first.task]
+
+    def _reply(self, request: Request, result: BatchResult) -> None:
+        delivery, stream = request.delivery, str(request.meta["reply"])
         if not stream.startswith(meeting.reply_stream("")):
             logger.warning("reply stream refused request=%s stream=%s", delivery.request_id, stream)
             self.counter.drop(delivery)
@@ -135,24 +188,20 @@ class Desk:
             self.figures.batches[result.status.value if first else "answered before"] += 1
             self.figures.windows += len(result.recommendations)
             self.figures.inference_s += float(result.meta.get("inference_s") or 0.0)
-            heard(result.status if first else None)
+            request.heard(result.status if first else None)
 
         self.counter.answer(delivery, stream, body, signature, count)
 
 
+def read_request(delivery: Delivery) -> Request:
+    """What the message of ``delivery`` says: one of Celery's protocol 2, as Redis holds it. No task if it is not."""
+    try:
+        envelope = from_json(delivery.message)
+        (_claim, task, meta), _kwargs, _workflow = from_json(base64.b64decode(envelope["body"]))
+        return Request(delivery, str(task), {**meta, "reply": str(meta["reply"])})
+    except (ValueError, KeyError, TypeError):
+        return Request(delivery, "", {})
+
+
 def _queues(turn: Turn) -> Sequence[str]:
     return turn.queues if time.monotonic() < turn.until else ()
-
-
-def _nobody(_status: Status | None) -> None:
-    """Only the first request of a turn has somebody who asks."""
-
-
-def read_request(message: bytes) -> _Request | None:
-    """Task and meta of a message of Celery's protocol 2 as Redis holds it; None if it is something else."""
-    try:
-        envelope = from_json(message)
-        (_claim, task, meta), _kwargs, _workflow = from_json(base64.b64decode(envelope["body"]))
-        return str(task), {**meta}
-    except (ValueError, KeyError, TypeError):
-        return None

@@ -30,10 +30,11 @@ class WorkerSettings:
     torch; one, because the other cores belong to other workers. ``redeliver_after_s``: LINESIDE_REDELIVER_AFTER_S, how
     long after its delivery an unanswered batch goes to another worker; longer than the slowest batch takes.
     ``memory_mb``: LINESIDE_MEMORY_MB, MiB of weights to keep on the device, 0 for as many as come; room for activations
-    is beside it. ``metrics_port``: LINESIDE_METRICS_PORT, where Prometheus finds this process; 0 for nowhere. A
-    supervisor gives its devices the ports from there on. ``metrics_host``: LINESIDE_METRICS_HOST. ``beat``:
-    LINESIDE_BEAT, set by a supervisor that listens to standard output. ``restarts``: LINESIDE_RESTARTS, how often the
-    supervisor has started the worker of this device again.
+    is beside it. ``join_windows``: LINESIDE_JOIN_WINDOWS, how many windows of requests that wait are computed at once;
+    64, 1 for each request alone. ``metrics_port``: LINESIDE_METRICS_PORT, where Prometheus finds this process; 0 for
+    nowhere. A supervisor gives its devices the ports from there on. ``metrics_host``: LINESIDE_METRICS_HOST.
+    ``beat``: LINESIDE_BEAT, set by a supervisor that listens to standard output. ``restarts``: LINESIDE_RESTARTS, how
+    often the supervisor has started the worker of this device again.
     """
 
     broker_url: str = DEFAULT_BROKER
@@ -44,6 +45,7 @@ class WorkerSettings:
     threads: int = 1
     redeliver_after_s: int = 30
     memory_mb: int = 0
+    join_windows: int = 64
     metrics_port: int = 0
     metrics_host: str = "127.0.0.1"
     beat: bool = False
@@ -77,6 +79,7 @@ class WorkerSettings:
             threads=_count(environ, "LINESIDE_THREADS", cls().threads),
             redeliver_after_s=_count(environ, "LINESIDE_REDELIVER_AFTER_S", cls().redeliver_after_s),
             memory_mb=_count(environ, "LINESIDE_MEMORY_MB", 0) if environ.get("LINESIDE_MEMORY_MB") else 0,
+            join_windows=_count(environ, "LINESIDE_JOIN_WINDOWS", cls().join_windows),
             metrics_port=_count(environ, "LINESIDE_METRICS_PORT", 0) if environ.get("LINESIDE_METRICS_PORT") else 0,
             metrics_host=environ.get("LINESIDE_METRICS_HOST") or cls().metrics_host,
             beat=environ.get("LINESIDE_BEAT", "") == "1",

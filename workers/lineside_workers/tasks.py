@@ -73,7 +73,7 @@ def open_process(sender: Any, **_: object) -> None:
         _say(json.dumps({"loaded": served}))
     counter = Counter(Line(settings.broker_url))
     deliveries.install(counter)
-    desk = Desk(counter, host, sender.hostname, settings.hmac_key)
+    desk = Desk(counter, host, sender.hostname, settings.hmac_key, join_windows=settings.join_windows)
     if settings.metrics_port:
         _serve_metrics(settings, WorkerCollector(desk.figures, host.describe, host.compared))
     _process[:] = [

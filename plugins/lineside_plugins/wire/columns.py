@@ -5,6 +5,7 @@ A list of numbers costs a hundredth of what a row object does on either side, an
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import repeat
@@ -14,18 +15,33 @@ from lineside_plugins.types import Kind, OutputValue, Reason, Recommendation
 
 _Shared: TypeAlias = tuple[str, Kind, str, str, tuple[str, ...]]
 _datetime = datetime.fromisoformat
+_COLUMNS = ("equipment", "confidence", "interval", "reasons", "end", "lasts_s", "key", "quality")
 
 
 class Said(Sequence[Recommendation | None]):
     """Recommendations in columns; the objects are made when the first is asked for."""
 
-    def __init__(self, table: dict[str, object]) -> None:
+    def __init__(self, table: dict[str, Any]) -> None:
         """``table`` as ``to_columns`` makes it, of values that ``from_columns`` takes; it is given away."""
         self.table = table
         self._rows: tuple[Recommendation | None, ...] | None = None
 
+    def between(self, start: int, stop: int) -> Said:
+        """The entries from ``start`` up to ``stop``, still in columns."""
+        groups = []
+        for group in self.table["groups"]:
+            at = group["at"]  # ascending
+            own = slice(bisect_left(at, start), bisect_left(at, stop))
+            part = {
+                name: column[own] if name in _COLUMNS and column is not None else column
+                for name, column in group.items()
+            }
+            part |= {"at": [i - start for i in at[own]], "values": [column[own] for column in group["values"]]}
+            groups.append(part)
+        return Said({"count": stop - start, "groups": groups})
+
     def __len__(self) -> int:
-        return int(str(self.table["count"]))
+        return int(self.table["count"])
 
     @overload
     def __getitem__(self, index: int) -> Recommendation | None: ...
