@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from lineside_plugins.learning import metrics
 from lineside_plugins.tasks.condition.advisor import Advisor
-from lineside_plugins.tasks.condition.answers import fields_of, now
+from lineside_plugins.tasks.condition.answers import now
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
+from lineside_plugins.tasks.condition.fields import fields_of
 from lineside_plugins.types import ModelData
 from lineside_workers.condition import windows
 from lineside_workers.condition.heads import PROBLEMS

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside_plugins.tasks.condition import features, scorers
-from lineside_plugins.tasks.condition.answers import Answer, answer_of, fields_of
+from lineside_plugins.tasks.condition.answers import Answer, answer_of
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
+from lineside_plugins.tasks.condition.fields import fields_of
 from lineside_plugins.tasks.condition.novelty import Novelty
 from lineside_plugins.types import Abstention, Advice, ContractError, DeviceHealth, ModelData, Reason, WindowBatch
 

@@ -14,15 +14,13 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside_plugins.contract import DataType, OutputField
 from lineside_plugins.learning.trees import sigmoid
 from lineside_plugins.tasks.condition import features
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
+from lineside_plugins.tasks.condition.fields import COVERAGE, LARGEST, order_of
 
 Floats: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]
-COVERAGE = 0.9  # of the interval about a value
-LARGEST = 1e3  # times the limit; an anomaly score beyond says nothing more
 
 
 class Answer(ABC):
@@ -247,34 +245,6 @@ def now(rows: Floats, tag: int) -> Floats:
     return out
 
 
-def order_of(levels: Floats) -> NDArray[np.intp]:
-    """Order in which quantiles are published: the one nearest the median first, the others rising."""
-    first = int(np.argmin(np.abs(levels - 0.5)))
-    return np.asarray([first, *(k for k in range(len(levels)) if k != first)], dtype=np.intp)
-
-
-def fields_of(config: ConditionConfig) -> tuple[OutputField, ...]:
-    """The numbers that ``config`` makes the task publish, in the order of ``Answer.quantities``."""
-    double = DataType.DOUBLE
-    if config.head is Head.CLASSIFICATION:
-        return (
-            OutputField("failure_probability", double, "Probability of the event within the horizon.", "", 0.0, 1.0),
-        )
-    if config.head is Head.ANOMALY:
-        text = "Distance from healthy windows; 1 is the limit."
-        return (OutputField("anomaly_score", double, text, "", 0.0, LARGEST),)
-    if config.head is Head.QUANTILES:
-        levels = np.asarray(config.quantiles)[order_of(np.asarray(config.quantiles))].tolist()
-        return tuple(OutputField(f"value_q{_word(100 * q)}", double, f"{q:.0%} quantile.", config.unit) for q in levels)
-    if config.head is Head.REGRESSION:
-        return _with_bounds("value", "The quantity that was labelled", config.unit)
-    tag = config.forecast_tag
-    unit = config.tags[tag]
-    return tuple(
-        field for h in config.ahead_h for field in _with_bounds(f"ahead_{_word(h)}h", f"{tag} in {h:g} h", unit)
-    )
-
-
 def answer_of(config: ConditionConfig, learned: Mapping[str, Any]) -> Answer:
     """What was ``learned``, with the bounds that ``config`` sets itself."""
     if config.head is Head.CLASSIFICATION:
@@ -295,16 +265,3 @@ def answer_of(config: ConditionConfig, learned: Mapping[str, Any]) -> Answer:
     edges, lows, highs = (tuple(np.asarray(a, dtype=np.float64) for a in learned[n]) for n in ("edges", "low", "high"))
     tag = list(config.tags).index(config.forecast_tag) if config.head is Head.FORECASTING else None
     return Values(middle, spread, edges, lows, highs, errors, within, alarm, tag)
-
-
-def _with_bounds(name: str, text: str, unit: str) -> tuple[OutputField, ...]:
-    double = DataType.DOUBLE
-    return (
-        OutputField(name, double, f"{text}.", unit),
-        OutputField(f"{name}_low", double, f"{text}: lower bound, {COVERAGE:.0%} lie between the two.", unit),
-        OutputField(f"{name}_high", double, f"{text}: upper bound.", unit),
-    )
-
-
-def _word(number: float) -> str:
-    return f"{number:g}".replace(".", "_")

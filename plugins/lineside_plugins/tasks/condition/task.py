@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from lineside_plugins.contract import Channel, DataType, Inputs, OutputField, Outputs, Trigger, WindowSpec
 from lineside_plugins.learning.learned import LearnedAdvice
-from lineside_plugins.tasks.condition.answers import fields_of
 from lineside_plugins.tasks.condition.config import ConditionConfig
+from lineside_plugins.tasks.condition.fields import fields_of
 from lineside_plugins.types import Kind
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from lineside_plugins.learning import metrics
 from lineside_plugins.learning.trees import TreeEnsemble, seen_columns
-from lineside_plugins.tasks.condition.answers import COVERAGE, Answer, Values, now
+from lineside_plugins.tasks.condition.answers import Answer, Values, now
 from lineside_plugins.tasks.condition.config import ConditionConfig
+from lineside_plugins.tasks.condition.fields import COVERAGE
 from lineside_plugins.tasks.condition.scorers import Constant, Grown, Scorer
 from lineside_workers.condition.heads.base import Costs, Floats, Learned, Prepare, Problem, Settings
 from lineside_workers.condition.windows import Rows
