@@ -141,7 +141,7 @@ async def plc(week: Path, after: Path, port: int) -> AsyncIterator[Plc]:
                 await task
 
 
-async def until(check: Callable[[], object], what: str, within_s: float = 90.0) -> None:
+async def until(check: Callable[[], object], what: str, within_s: float = 300.0) -> None:
     """Wait for ``check``; a failure says what did not happen."""
     end = asyncio.get_running_loop().time() + within_s
     while True:
