@@ -20,7 +20,7 @@ from lineside_workers.learning import low_rank
 from lineside_workers.recorded import reading
 from lineside_workers.runner import Runner
 from lineside_workers.store import ModelStore
-from lineside_workers.versions import Versions
+from lineside_workers.versions import Stage, Versions
 
 pytestmark = pytest.mark.xdist_group("heads")
 Make = Callable[..., Path]
@@ -140,6 +140,16 @@ def test_a_regression_is_measured_on_machines_it_has_not_seen(
     out = capsys.readouterr().out
     assert all(f"\n{name} " in out for name in ("rmse", "mae", "coverage", "width"))
     assert "Head: regression" in page.read_text()
+
+
+def test_retraining_does_not_answer_another_question(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the version in full has another head than the command trains, the message says what to run."""
+    tuned(recording, "regression")
+    models = recording.parent / "models"
+    Versions(ModelStore(models), "condition").promote("regression", Stage.FULL, skip=True)
+    args = ["retrain", str(recording), "--models", str(models), "--work", str(recording.parent / "work")]
+    assert main(args) == 2
+    assert "has head 'regression'" in capsys.readouterr().err
 
 
 def test_low_rank_learns_little_and_is_gone_when_it_is_merged() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lineside_plugins.tasks.condition.config import Head
 from lineside_workers.commands.parsing import Commands, add_recording, command, say
 from lineside_workers.errors import SettingsError
 
@@ -45,6 +46,7 @@ def add(commands: Commands, run: Callable[[list[str]], int]) -> None:
 
 
 def _retrain(args: argparse.Namespace, run: Callable[[list[str]], int]) -> int:
+    _check_head(args.models)
     name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     if (reason := _reason(args)) is None:
         return 0
@@ -53,29 +55,32 @@ def _retrain(args: argparse.Namespace, run: Callable[[list[str]], int]) -> int:
         return 0
     say(f"retraining as {name}: {reason}")
     work, recording = args.work / name, str(args.recording)
-    trials = [] if args.trials is None else ["--trials", str(args.trials)]
+    version = ["--version", name, *([] if args.trials is None else ["--trials", str(args.trials)])]
     labels, encoder, models = str(work / "labels.csv"), str(work / "encoder"), str(args.models)
     for step in (
         ["label", recording, "--kind", args.kind, "--horizon-h", str(args.horizon_h), "--out", labels],
         ["pretrain", recording, "--epochs", str(args.epochs), "--out", encoder],
-        [
-            "finetune",
-            recording,
-            "--encoder",
-            encoder,
-            "--labels",
-            labels,
-            "--models",
-            models,
-            "--version",
-            name,
-            *trials,
-        ],
+        ["finetune", recording, "--encoder", encoder, "--labels", labels, "--models", models, *version],
         ["models", "promote", name, "--to", "shadow", "--models", models, "--task", TASK],
     ):
         if code := run(step):
             return code
     return 0
+
+
+def _check_head(models: Path) -> None:
+    from lineside_workers.condition.evaluation import config_of  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.store import ModelStore  # noqa: PLC0415
+    from lineside_workers.versions import Versions  # noqa: PLC0415
+
+    versions = Versions(ModelStore(models), TASK)
+    full = versions.rollout().full
+    head = config_of(versions.store.load(versions.folder(full))).head if full else Head.CLASSIFICATION
+    if head is not Head.CLASSIFICATION:
+        raise SettingsError(
+            f"version '{full}' in full has head '{head}', and retrain asks for an event; "
+            f"run lineside label, pretrain and finetune --head {head}"
+        )
 
 
 def _reason(args: argparse.Namespace) -> str | None:
