@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,8 @@ from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker
 from lineside_gateway.dispatch.parked import drop, parked, retry
 from lineside_plugins import meeting
 from lineside_plugins.wire import Status, encode_batch
+from lineside_workers.app import build
+from lineside_workers.settings import WorkerSettings
 
 
 def in_s(seconds: float) -> datetime:
@@ -71,6 +74,60 @@ async def test_a_killed_workers_batch_is_answered_once_by_another(
         assert result.meta["attempts"] == 2
         await asyncio.sleep(2.5)
         assert d.counts == {"submitted": 1, "answered": 1}
+
+
+async def test_a_worker_that_is_told_to_end_under_load_leaves_nothing_behind(
+    broker: EmbeddedBroker, start_worker, make_batch
+) -> None:
+    """SIGTERM: what runs is answered, what was fetched ahead is in its queue again, untried."""
+    worker = start_worker()
+    async with CeleryDispatcher("gw", broker.url) as d:
+
+        async def go_on() -> None:
+            while True:
+                await d.submit(make_batch(1.0), "tiny", in_s(60))
+
+        lanes = [asyncio.create_task(go_on()) for _ in range(3)]
+        while d.counts["answered"] < 30:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(worker.end) == 0
+        with Redis.from_url(broker.url) as redis:
+            async with asyncio.timeout(20):
+                while redis.llen(meeting.queue("tiny")) < 3:  # noqa: ASYNC110 - the last answers are on their way
+                    await asyncio.sleep(0.01)
+            assert redis.hlen(meeting.UNACKED) == redis.zcard(meeting.UNACKED_INDEX) == 0
+            assert redis.keys(meeting.attempts_key("*")) == redis.keys(meeting.taken_key("*")) == []
+        for lane in lanes:
+            lane.cancel()
+
+
+async def test_who_watches_celerys_events_sees_each_request(broker: EmbeddedBroker, start_worker, make_batch) -> None:
+    """As soon as events are asked for, as Flower does, requests go Celery's own way."""
+    start_worker()
+    app = build(WorkerSettings(broker_url=broker.url))
+    seen: list[str] = []
+
+    def watch() -> None:
+        with app.connection() as connection:
+            receiver = app.events.Receiver(connection)
+
+            def succeeded(event: dict[str, object]) -> None:
+                seen.append(str(event["uuid"]))
+                receiver.should_stop = True
+
+            receiver.handlers["task-succeeded"] = succeeded
+            receiver.capture(limit=None, timeout=60)
+
+    async with CeleryDispatcher("gw", broker.url) as d:
+        assert (await d.submit(make_batch(1.0), "tiny", in_s(60))).status is Status.ANSWERED
+        watching = threading.Thread(target=watch, daemon=True)
+        watching.start()
+        await asyncio.to_thread(app.control.enable_events, reply=True)
+        async with asyncio.timeout(60):
+            while not seen:
+                assert (await d.submit(make_batch(1.0), "tiny", in_s(60))).status is Status.ANSWERED
+        await asyncio.to_thread(watching.join, 60)
+    app.close()
 
 
 async def test_a_worker_outlives_its_broker(broker_at: EmbeddedBroker, start_worker, make_batch) -> None:
