@@ -26,7 +26,9 @@ from lineside_workers.learning.heads import fit_trees
 GOALS = {"FD001": 11.3, "FD002": 12.0, "FD003": 11.0, "FD004": 12.8}
 ANCHORS = {"FD001": 12.56, "FD002": 22.73, "FD003": 12.10, "FD004": 22.66}
 SOURCE = "Ellefsen et al. (2019), RBM and LSTM, official test set"
-COVERAGE = 0.89  # asked of members, who err more than their mean: on validation engines that covers 0.90 with the mean
+# Asked of members, who err more than their mean. On validation engines members alone cover 0.89 of whole lives and 0.90
+# of lives cut at a random moment, as official tests are; with all rows of a life alike the two are 0.013 apart.
+COVERAGE = 0.885
 HORIZON = 40.0  # cycles; the alarm asks for maintenance within so many; chosen on what members say of unseen engines
 NUISANCE = 60.0  # cycles; an alarm with more life left than this was of no use
 WARNING = 10.0  # cycles that maintenance needs to be planned
@@ -94,9 +96,9 @@ def _bands(fleet: Fleet, found: life.Fitted, subset: str) -> tuple[LevelBand, fl
     mine = fleet.subset[fleet.engine[found.rows]] == subset
     rows, said = found.rows[mine], found.said[mine]
     target, unit = fleet.capped[rows], fleet.engine[rows]
-    everyone = np.full(len(rows), "all")
-    constant = calibration.margins(Bounds(said, said), target, everyone, unit, COVERAGE)["all"]
-    return LevelBand.fit(said, target, unit, COVERAGE, LEVELS, life.RECIPE.bounds), constant
+    weight, everyone = calibration.in_service(unit), np.full(len(rows), "all")
+    constant = calibration.margins(Bounds(said, said), target, everyone, weight, COVERAGE)["all"]
+    return LevelBand.fit(said, target, weight, COVERAGE, LEVELS, life.RECIPE.bounds), constant
 
 
 def _trees_alone(fleet: Fleet, split: Split, subset: str, rows: NDArray[np.float32]) -> NDArray[np.float64]:

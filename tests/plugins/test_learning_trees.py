@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+from lineside_plugins.learning import packed_trees
 from lineside_plugins.learning.trees import TreeEnsemble, seen_columns, sigmoid
 
 
@@ -32,6 +35,30 @@ def test_flat_regressor_gives_the_predictions_of_scikit_learn() -> None:
     model = HistGradientBoostingRegressor(max_iter=20, max_leaf_nodes=9, random_state=0).fit(x, score)
     flat = TreeEnsemble.from_tensors(TreeEnsemble.from_gradient_boosting(model).to_tensors("t."), "t.")
     np.testing.assert_allclose(flat.margin(x), model.predict(x), rtol=0, atol=1e-9)
+
+
+def test_packed_trees_send_every_row_the_same_way() -> None:
+    """Packed, trees take a third of the bytes, and float32 rows, those on a threshold too, reach the same leaves."""
+    x, score = rows(3)
+    model = HistGradientBoostingRegressor(max_iter=40, max_leaf_nodes=16, random_state=0).fit(x, score)
+    flat = TreeEnsemble.from_gradient_boosting(model)
+    packed = packed_trees.pack(flat, "t.")
+    again = packed_trees.unpack(packed, "t.")
+    leaf = flat.left == flat.right
+    on_threshold = np.repeat(flat.threshold[~leaf].astype(np.float32)[:, None], 5, axis=1)
+    for asked in (x, on_threshold):
+        np.testing.assert_allclose(again.margin(asked), flat.margin(asked), rtol=0, atol=1e-5)
+    shares = [each.explain(x)[1] for each in (flat, again)]
+    np.testing.assert_allclose(*shares, atol=0.01)
+    assert sum(t.nbytes for t in packed.values()) < 0.4 * sum(t.nbytes for t in flat.to_tensors("t.").values())
+
+
+def test_trees_too_large_for_sixteen_bits_are_not_packed() -> None:
+    """More features than 16 bits count are refused with what to do instead."""
+    x, score = rows(3)
+    flat = TreeEnsemble.from_gradient_boosting(HistGradientBoostingRegressor(max_iter=2, random_state=0).fit(x, score))
+    with pytest.raises(ValueError, match="to_tensors"):
+        packed_trees.pack(replace(flat, feature=flat.feature + 40_000))
 
 
 def test_contributions_add_up_to_the_score(classifier: HistGradientBoostingClassifier) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from lineside_workers.learning.heads import BlendRecipe, Table, distil, fit_blen
 from lineside_workers.learning.quantile_forest import QuantileForest
 
 RECIPE = BlendRecipe(
-    (0.0, 10.0), iterations=40, networks=2, hidden=(16, 8), dropout=0.0, schedule=Schedule(20, 128, 1e-2, patience=20)
+    (0.0, 10.0), iterations=60, networks=2, hidden=(16, 8), dropout=0.0, schedule=Schedule(20, 128, 1e-2, patience=20)
 )
 
 
@@ -40,6 +41,13 @@ def _table(seed: int) -> Table:
 @pytest.fixture(scope="module")
 def blend() -> Blend:
     return fit_blend(_table(0), _table(1), RECIPE, seed=0)
+
+
+def _with_gaps(seed: int) -> Table:
+    table = _table(seed)
+    rows = table.rows.copy()
+    rows[np.random.default_rng(seed).random(rows.shape) < 0.1] = np.nan
+    return Table(rows, table.target)
 
 
 def _error(said: np.ndarray, table: Table) -> float:
@@ -63,6 +71,19 @@ def test_a_blend_survives_storage(blend: Blend) -> None:
     np.testing.assert_allclose(again(rows), blend(rows), atol=0.01)
 
 
+def test_networks_read_marks_only_where_something_was_missing(blend: Blend) -> None:
+    """Trained without gaps a network reads features alone and takes a gap for the mean; with gaps, a mark for each."""
+    assert {network.inputs for network in blend.networks} == {6}
+    rows = _table(3).rows.copy()
+    rows[:, 2] = np.nan
+    filled = np.where(np.isnan(rows), blend.normaliser.mean, rows)
+    np.testing.assert_allclose(blend.by_networks(rows), blend.by_networks(filled), atol=1e-5)
+    gappy = fit_blend(_with_gaps(0), _with_gaps(1), replace(RECIPE, networks=1, iterations=5), seed=0)
+    assert gappy.networks[0].inputs == 12
+    again = Blend.from_tensors(gappy.to_tensors(), RECIPE.hidden, "cpu")
+    np.testing.assert_allclose(again(rows), gappy(rows), atol=0.01)
+
+
 def test_members_speak_of_rows_they_never_saw() -> None:
     """A member errs more on the fold it was trained without than the others do; their mean is one model."""
     rng = np.random.default_rng(11)
@@ -70,7 +91,7 @@ def test_members_speak_of_rows_they_never_saw() -> None:
     rows = np.repeat(rng.normal(size=(40, 6)), 15, axis=0).astype(np.float32)
     table = Table(rows, np.repeat(rng.uniform(2, 8, 40), 15))  # each unit has a level of its own that rows give away
     fold = np.repeat(unit % 2, 15)
-    recipe = replace(RECIPE, networks=1, schedule=Schedule(5, 128, 1e-2, patience=5))
+    recipe = replace(RECIPE, networks=1, schedule=Schedule(30, 64, 1e-2, patience=30))
     members = fit_folds(table, fold, recipe, seed=0)
     for k, member in enumerate(members):
         own = table.part(fold == k)
@@ -79,9 +100,10 @@ def test_members_speak_of_rows_they_never_saw() -> None:
     np.testing.assert_allclose(joined(rows), np.mean([m(rows) for m in members], axis=0), atol=1e-5)
 
 
-def test_a_student_in_int8_is_small_and_close(blend: Blend, tmp_path: Path) -> None:
-    """Distilled and in int8 a blend is three quarters smaller, and its file agrees with torch."""
-    student = distil(blend, _table(0), _table(1), RECIPE, seed=1)
+@pytest.mark.parametrize("made", [_table, _with_gaps])
+def test_a_student_in_int8_is_small_and_close(blend: Blend, tmp_path: Path, made: Callable[[int], Table]) -> None:
+    """Distilled and in int8 a blend is far smaller, and its file agrees with torch, whether it reads marks or not."""
+    student = distil(blend, made(0), made(1), RECIPE, seed=1)
     whole, small = tmp_path / "whole.onnx", tmp_path / "small.onnx"
     write_onnx(whole, student, blend.normaliser, 0.0, 10.0, int8=False)
     size = write_onnx(small, student, blend.normaliser, 0.0, 10.0, int8=True)
@@ -117,7 +139,7 @@ def test_intervals_hold_per_group_where_noise_differs() -> None:
     group = np.repeat(["quiet", "noisy"], 4000)
     noise = rng.normal(0, np.where(group == "quiet", 1.0, 5.0))
     centre, unit = np.zeros(8000), np.arange(8000) // 20
-    margin = calibration.margins(Bounds(centre, centre), noise, group, unit, 0.9)
+    margin = calibration.margins(Bounds(centre, centre), noise, group, calibration.alike(unit), 0.9)
     fresh = rng.normal(0, np.where(group == "quiet", 1.0, 5.0))
     band = Bounds(centre, centre).widened(calibration.of_groups(margin, group), -100, 100)
     for name in ("quiet", "noisy"):
@@ -131,7 +153,7 @@ def test_a_band_by_level_is_narrow_where_forecasts_are_good() -> None:
     said = rng.uniform(1, 10, 8000)
     target = said + rng.normal(0, said / 4)
     unit = np.arange(8000) // 20
-    band = LevelBand.fit(said[:4000], target[:4000], unit[:4000], 0.9, levels=8)
+    band = LevelBand.fit(said[:4000], target[:4000], calibration.alike(unit[:4000]), 0.9, levels=8)
     bounds = band.bounds(said[4000:], -100, 100)
     covered, low = bounds.covers(target[4000:]), said[4000:] < 3
     assert 0.87 < covered.mean() < 0.93
@@ -145,11 +167,30 @@ def test_a_band_at_a_bound_misses_on_the_open_side_alone() -> None:
     said = rng.uniform(8, 9, 6000)
     target = np.minimum(said + rng.normal(1, 2, 6000), 10.0)
     unit = np.arange(6000) // 20
-    band = LevelBand.fit(said[:3000], target[:3000], unit[:3000], 0.9, 2, (0.0, 10.0)).bounds(said[3000:], 0.0, 10.0)
-    even = LevelBand.fit(said[:3000], target[:3000], unit[:3000], 0.9, 2).bounds(said[3000:], 0.0, 10.0)
+    weight = calibration.alike(unit[:3000])
+    band = LevelBand.fit(said[:3000], target[:3000], weight, 0.9, 2, (0.0, 10.0)).bounds(said[3000:], 0.0, 10.0)
+    even = LevelBand.fit(said[:3000], target[:3000], weight, 0.9, 2).bounds(said[3000:], 0.0, 10.0)
     assert 0.87 < band.covers(target[3000:]).mean() < 0.93
     assert (band.high == 10.0).all()
     assert band.width < 0.98 * even.width
+
+
+def test_machines_met_in_mid_life_are_covered_as_asked() -> None:
+    """Where errors grow with age, margins from rows as machines in service show them cover records cut at random."""
+    rng = np.random.default_rng(12)
+    unit, age = np.repeat(np.arange(400), 50), np.tile(np.arange(50), 400)
+    target = rng.normal(0, 1 + age / 10)
+    first, everyone = unit < 200, np.full(len(unit), "all")
+    met = ~first & (age < rng.integers(1, 51, 400)[unit])
+    centre = np.zeros(len(unit))
+    shares = {}
+    for weigh in (calibration.alike, calibration.in_service):
+        weight = weigh(unit[first])
+        np.testing.assert_allclose(np.bincount(unit[first], weight), 1.0)
+        margin = calibration.margins(Bounds(centre[first], centre[first]), target[first], everyone[first], weight, 0.9)
+        shares[weigh] = (np.abs(target[met]) <= margin["all"]).mean()
+    assert 0.88 < shares[calibration.in_service] < 0.92
+    assert shares[calibration.alike] > 0.93
 
 
 def test_a_followed_margin_keeps_coverage_through_a_shift() -> None:

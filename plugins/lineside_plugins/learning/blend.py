@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lineside_plugins.learning import packed_trees
 from lineside_plugins.learning.network import Mlp, load_tensors, to_tensors
 from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.learning.trees import TreeEnsemble
@@ -24,7 +25,11 @@ _ROWS = 4096  # rows walked at once: the trees' paths of more do not fit a cache
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """``trees`` and ``networks`` over F features; the output lies in the target's bounds."""
+    """``trees`` and ``networks`` over F features; the output lies in the target's bounds.
+
+    A network of 2 F inputs reads a mark beside each feature that says whether it is missing; one of F inputs was
+    trained where nothing ever missed, and reads the mean for what does.
+    """
 
     trees: TreeEnsemble
     networks: tuple[Mlp, ...]
@@ -42,9 +47,11 @@ class Blend:
 
     def by_networks(self, rows: NDArray[np.floating[Any]]) -> Floats:
         """Mean of the networks alone (R,), not clipped."""
-        scaled = torch.from_numpy(self.normaliser(rows))
+        marked = any(network.inputs > rows.shape[1] for network in self.networks)
+        scaled = torch.from_numpy(self.normaliser(rows) if marked else self.normaliser.scaled(rows))
         with torch.inference_mode():
-            share = torch.stack([network(scaled)[:, 0] for network in self.networks]).mean(dim=0).numpy()
+            said = [network(scaled[:, : network.inputs])[:, 0] for network in self.networks]
+            share = torch.stack(said).mean(dim=0).numpy()
         out: Floats = self.low + share.astype(np.float64) * (self.high - self.low)
         return out
 
@@ -57,7 +64,7 @@ class Blend:
 
     def to_tensors(self) -> Tensors:
         """Plain arrays for a safetensors file; networks in half precision moves outputs by 1e-3 of their range."""
-        tensors = {**self.trees.to_tensors("trees."), **self.normaliser.to_tensors()}
+        tensors = {**packed_trees.pack(self.trees, "trees."), **self.normaliser.to_tensors()}
         for i, network in enumerate(self.networks):
             tensors |= {name: weight.astype(np.float16) for name, weight in to_tensors(network, f"network{i}.").items()}
         return tensors | {"bounds": np.asarray([self.low, self.high])}
@@ -67,8 +74,9 @@ class Blend:
         """Inverse of ``to_tensors``; ``hidden`` are the networks' layer widths."""
         count = len({name.split(".")[0] for name in tensors if name.startswith("network")})
         normaliser = Normaliser.from_tensors(tensors)
-        networks = tuple(Mlp(2 * len(normaliser.mean), hidden, 1) for _ in range(count))
+        widths = [np.shape(tensors[f"network{i}.layers.0.weight"])[1] for i in range(count)]
+        networks = tuple(Mlp(width, hidden, 1) for width in widths)
         for i, network in enumerate(networks):
             load_tensors(network, tensors, f"network{i}.", device)
         low, high = (float(v) for v in np.asarray(tensors["bounds"], dtype=np.float64))
-        return cls(TreeEnsemble.from_tensors(tensors, "trees."), networks, normaliser, low, high)
+        return cls(packed_trees.unpack(tensors, "trees."), networks, normaliser, low, high)

@@ -19,6 +19,7 @@ class Mlp(nn.Module):
 
     def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.inputs = inputs
         layers: list[nn.Module] = []
         width = inputs
         for size in hidden:
@@ -74,25 +75,12 @@ def train(
     ``seed``, device and the number of threads.
     """
     plan = schedule or Schedule()
-    device = data[0].device
-    rounded = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     cooling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan.epochs)
     best, best_state, since = float("inf"), copy.deepcopy(model.state_dict()), 0
     for epoch in range(plan.epochs):
-        model.train()
-        for rows in torch.split(torch.randperm(len(data[0]), generator=generator).to(device), plan.batch):
-            given = data[0][rows]
-            if plan.noise:
-                given = given + plan.noise * torch.randn(given.shape, generator=generator).to(device)
-            with rounded:
-                said = model(given)
-            value = loss(said.float(), [t[rows] for t in data[1:]])
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
+        _epoch(model, data, loss, optimiser, plan, generator)
         cooling.step()
         model.eval()
         with torch.inference_mode():
@@ -107,6 +95,31 @@ def train(
     model.load_state_dict(best_state)
     model.eval()
     return best
+
+
+def _epoch(
+    model: nn.Module,
+    data: Sequence[Tensor],
+    loss: Loss,
+    optimiser: torch.optim.Optimizer,
+    plan: Schedule,
+    generator: torch.Generator,
+) -> None:
+    """Show ``model`` every row once, in an order and with a noise of ``generator``."""
+    device = data[0].device
+    rounded = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    model.train()
+    for rows in torch.split(torch.randperm(len(data[0]), generator=generator).to(device), plan.batch):
+        given = data[0][rows]
+        if plan.noise:
+            given = given + plan.noise * torch.randn(given.shape, generator=generator).to(device)
+        with rounded:
+            said = model(given)
+        value = loss(said.float(), [t[rows] for t in data[1:]])
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
 
 
 def to_tensors(model: nn.Module, prefix: str) -> dict[str, NDArray[np.generic]]:

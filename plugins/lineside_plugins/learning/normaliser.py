@@ -45,7 +45,11 @@ class Normaliser:
 
     def __call__(self, rows: NDArray[np.floating[Any]]) -> Floats:
         """Scaled features and missing marks, float32 (R, 2F); a missing value becomes 0, the mean."""
-        missing = ~np.isfinite(rows)
-        scaled = np.clip((np.where(missing, self.mean, rows) - self.mean) / self.std, -CLIP, CLIP)
-        out: Floats = np.concatenate([scaled, missing], axis=1).astype(np.float32)
+        out: Floats = np.concatenate([self.scaled(rows), ~np.isfinite(rows)], axis=1).astype(np.float32)
+        return out
+
+    def scaled(self, rows: NDArray[np.floating[Any]]) -> Floats:
+        """Scaled features alone, float32 (R, F): for features that never miss."""
+        filled = np.where(np.isfinite(rows), rows, self.mean)
+        out: Floats = np.clip((filled - self.mean) / self.std, -CLIP, CLIP).astype(np.float32)
         return out

@@ -41,17 +41,38 @@ class Bounds:
         return Bounds(np.clip(self.low - margin, low, high), np.clip(self.high + margin, low, high))
 
 
+def alike(unit: NDArray[np.int64]) -> Floats:
+    """A weight for each row (R,), so that each unit counts once: of its rows one speaks for as much as another."""
+    _, which, count = np.unique(unit, return_inverse=True, return_counts=True)
+    out: Floats = 1.0 / count[which]
+    return out
+
+
+def in_service(unit: NDArray[np.int64]) -> Floats:
+    """A weight for each row (R,), rows of a unit in time order, for machines that are met at any moment of their life.
+
+    Units count alike. Of a machine met at a random moment the record ends there: early rows stand in every record, the
+    last row of a life in one that ran to its end only. Margins from whole lives with all rows alike cover too much of
+    such records, because errors are larger late in the range that a forecast can tell.
+    """
+    order = np.argsort(unit, kind="stable")
+    _, start, count = np.unique(unit[order], return_index=True, return_counts=True)
+    left = np.empty(len(unit))
+    left[order] = np.repeat(start + count, count) - np.arange(len(unit))
+    _, which = np.unique(unit, return_inverse=True)
+    out: Floats = left / (count * (count + 1) / 2)[which]
+    return out
+
+
 def margins(
-    bounds: Bounds, target: Floats, group: NDArray[np.str_], unit: NDArray[np.int64], coverage: float
+    bounds: Bounds, target: Floats, group: NDArray[np.str_], weight: Floats, coverage: float
 ) -> Mapping[str, float]:
-    """How far bounds must move out per group so that ``coverage`` of calibration rows lie inside, units weighed alike.
+    """How far bounds must move out per group so that ``coverage`` of calibration rows (R,), as weighed, lie inside.
 
     Raises:
         ValueError: A group has too few rows for the coverage asked.
     """
     score = conformal.scores(bounds.low, bounds.high, target)
-    _, which, count = np.unique(unit, return_inverse=True, return_counts=True)
-    weight = 1.0 / count[which]
     return {
         str(name): conformal.quantile(score[group == name], coverage, weight[group == name])
         for name in np.unique(group)
@@ -75,12 +96,12 @@ class LevelBand:
         cls,
         said: Floats,
         target: Floats,
-        unit: NDArray[np.int64],
+        weight: Floats,
         coverage: float,
         levels: int,
         within: tuple[float, float] = (-np.inf, np.inf),
     ) -> LevelBand:
-        """Learn from calibration rows (R,); each unit weighs alike, as many rows fall to each level.
+        """Learn from calibration rows (R,) as weighed (``alike``, ``in_service``); as many fall to each level.
 
         What may be missed is shared out between the two ends so that the band, cut to what the target can be
         (``within``), is shortest: where forecasts come near a bound of the target, errors lie on one side.
@@ -88,8 +109,6 @@ class LevelBand:
         Raises:
             ValueError: A level has too few rows for the coverage asked; ask for fewer levels.
         """
-        _, which, count = np.unique(unit, return_inverse=True, return_counts=True)
-        weight = 1.0 / count[which]
         edges = np.quantile(said, np.linspace(0, 1, levels + 1)[1:-1])
         level = np.digitize(said, edges)
         ends = []

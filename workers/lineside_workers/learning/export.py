@@ -45,7 +45,7 @@ def write_onnx(path: Path, network: Mlp, normaliser: Normaliser, low: float, hig
     Input ``rows`` float32 (R, F), NaN = missing; output ``target`` float32 (R, 1). Returns the file's bytes.
     """
     graph = _Graph()
-    at = _normalised(graph, normaliser)
+    at = _normalised(graph, normaliser, marked=network.inputs > len(normaliser.mean))
     linear = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
     for i, layer in enumerate(linear):
         weight = layer.weight.detach().cpu().numpy().T
@@ -67,8 +67,8 @@ def write_onnx(path: Path, network: Mlp, normaliser: Normaliser, low: float, hig
     return path.stat().st_size
 
 
-def _normalised(graph: _Graph, normaliser: Normaliser) -> str:
-    """Scaled features beside missing marks, as ``Normaliser`` makes them."""
+def _normalised(graph: _Graph, normaliser: Normaliser, *, marked: bool) -> str:
+    """Scaled features, beside missing marks where the network reads them, as ``Normaliser`` makes them."""
     missing = graph.add("IsNaN", ["rows"], "missing")
     mean = graph.keep("mean", normaliser.mean.astype(np.float32))
     std = graph.keep("std", normaliser.std.astype(np.float32))
@@ -76,6 +76,8 @@ def _normalised(graph: _Graph, normaliser: Normaliser) -> str:
     scaled = graph.add("Div", [graph.add("Sub", [filled, mean], "centred"), std], "in_std")
     ends = [graph.keep(f"clip{i}", np.asarray(v, dtype=np.float32)) for i, v in enumerate((-CLIP, CLIP))]
     clipped = graph.add("Clip", [scaled, *ends], "clipped")
+    if not marked:
+        return clipped
     marks = graph.add("Cast", [missing], "marks", to=TensorProto.FLOAT)
     return graph.add("Concat", [clipped, marks], "given", axis=1)
 

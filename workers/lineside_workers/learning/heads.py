@@ -87,11 +87,12 @@ def fit_blend(
     trees = fit_trees(fit, recipe, seed)
     normaliser = normaliser or Normaliser.fit(fit.rows)
     low, high = recipe.bounds
-    data, held_out = (_tensors(table, normaliser, low, high, device) for table in (fit, validation))
+    inputs = _inputs(fit)
+    data, held_out = (_tensors(table, normaliser, inputs, recipe.bounds, device) for table in (fit, validation))
     networks = []
     for i in range(recipe.networks):
         torch.manual_seed(1000 * seed + i)
-        network = Mlp(2 * fit.rows.shape[1], recipe.hidden, 1, recipe.dropout).to(device)
+        network = Mlp(inputs, recipe.hidden, 1, recipe.dropout).to(device)
         train(network, data, held_out, _squared, seed=seed, schedule=recipe.schedule)
         networks.append(network.cpu())
     return Blend(trees, tuple(networks), normaliser, low, high)
@@ -102,11 +103,11 @@ def distil(teacher: Blend, fit: Table, validation: Table, recipe: BlendRecipe, s
 
     Source: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network (2015).
     """
-    low, high = recipe.bounds
+    inputs = _inputs(fit)
     said = [Table(table.rows, teacher(table.rows)) for table in (fit, validation)]
-    data, held_out = (_tensors(table, teacher.normaliser, low, high, device) for table in said)
+    data, held_out = (_tensors(table, teacher.normaliser, inputs, recipe.bounds, device) for table in said)
     torch.manual_seed(seed)
-    student = Mlp(2 * fit.rows.shape[1], recipe.hidden, 1, recipe.dropout).to(device)
+    student = Mlp(inputs, recipe.hidden, 1, recipe.dropout).to(device)
     train(student, data, held_out, _squared, seed=seed, schedule=recipe.schedule)
     return student.cpu()
 
@@ -133,6 +134,16 @@ def _squared(out: torch.Tensor, rest: Sequence[torch.Tensor]) -> torch.Tensor:
     return ((out - rest[0]) ** 2).mean()
 
 
-def _tensors(table: Table, normaliser: Normaliser, low: float, high: float, device: str) -> list[torch.Tensor]:
+def _inputs(fit: Table) -> int:
+    """What a network reads of each row: a mark beside each feature only where some feature is missing somewhere."""
+    features: int = fit.rows.shape[1]
+    return features if np.isfinite(fit.rows).all() else 2 * features
+
+
+def _tensors(
+    table: Table, normaliser: Normaliser, inputs: int, bounds: tuple[float, float], device: str
+) -> list[torch.Tensor]:
+    low, high = bounds
     share = ((table.target - low) / (high - low)).astype(np.float32)
-    return [torch.from_numpy(normaliser(table.rows)).to(device), torch.from_numpy(share)[:, None].to(device)]
+    given = normaliser(table.rows)[:, :inputs]
+    return [torch.from_numpy(given).contiguous().to(device), torch.from_numpy(share)[:, None].to(device)]

@@ -67,28 +67,58 @@ def fit(train: Sequence[Recording], validation: Sequence[Recording], *, seed: in
         "trees": _porosity_trees(*chosen_curves, seed),
         "network": _porosity_network(*chosen_curves, judging[1], seed, device),
     }
-    report: list[Mapping[str, object]] = []
     scores = {
         "dimension": {n: _outside(head, judging[0], tolerance) for n, head in dimension.items()},
         "porosity": {n: head.score(judging[1].x) for n, head in porosity.items()},
     }
     calibration: dict[str, Calibration] = {}
     winner: dict[str, str] = {}
+    report: list[Mapping[str, object]] = []
     for (head, candidates), parts in zip(scores.items(), judging, strict=True):
-        fitted = {n: calibrate(score, parts.bad) for n, score in candidates.items()}
-        loss = {n: _log_loss(fitted[n](score), parts.bad) for n, score in candidates.items()}
-        winner[head] = min(loss, key=lambda n, loss=loss: loss[n])  # type: ignore[misc]  # bound at once
-        calibration[head] = fitted[winner[head]]
-        naive = np.full(len(parts), parts.bad.mean())
-        report += [
-            {"head": head, "candidate": n, "split": "validation", "log_loss": loss[n], **_measures(fitted[n](s), parts)}
-            for n, s in candidates.items()
-        ]
-        report.append({"head": head, "candidate": "usual share", "split": "validation", **_measures(naive, parts)})
+        winner[head], calibration[head], lines = _chosen(head, candidates, parts)
+        report += lines
     p = [calibration[h](scores[h][winner[h]]) for h in ("dimension", "porosity")]
     thresholds = decision.fit_thresholds(judging[0], p[0], judging[1], p[1])
-    outcome = decision.replay(judging[0], p[0], judging[1], p[1], thresholds)
-    rule = {
+    summary = {
+        "winner": winner,
+        "bench": decision.replay(judging[0], p[0], judging[1], p[1], thresholds).as_dict(),
+        "training": [_counts(part) for part in fitting],
+        "validation": [_counts(part) for part in judging],
+    }
+    return TrainedModel(
+        config={
+            "winner": winner, "rule": _rule(tolerance, calibration, thresholds, judging), "features": list(f.NAMES)
+        },
+        tensors={**dimension[winner["dimension"]].to_tensors(), **porosity[winner["porosity"]].to_tensors()},
+        metrics=summary,
+        report=tuple(report),
+    )  # fmt: skip
+
+
+def _chosen(
+    head: str, candidates: Mapping[str, Floats], parts: Parts
+) -> tuple[str, Calibration, list[Mapping[str, object]]]:
+    """The candidate of lower log loss on validation parts, its calibration, and a line of the report for each."""
+    fitted = {n: calibrate(score, parts.bad) for n, score in candidates.items()}
+    loss = {n: _log_loss(fitted[n](score), parts.bad) for n, score in candidates.items()}
+    winner = min(loss, key=lambda n: loss[n])
+    lines: list[Mapping[str, object]] = [
+        {"head": head, "candidate": n, "split": "validation", "log_loss": loss[n], **_measures(fitted[n](s), parts)}
+        for n, s in candidates.items()
+    ]
+    naive = np.full(len(parts), parts.bad.mean())
+    lines.append({"head": head, "candidate": "usual share", "split": "validation", **_measures(naive, parts)})
+    return winner, fitted[winner], lines
+
+
+def _rule(
+    tolerance: float,
+    calibration: Mapping[str, Calibration],
+    thresholds: decision.Thresholds,
+    judging: tuple[Parts, Parts],
+) -> dict[str, object]:
+    """What the advisor needs beside the heads: how scores become probabilities, and probabilities flags."""
+    return {
         "tolerance_um": tolerance,
         "dimension": [calibration["dimension"].slope, calibration["dimension"].intercept],
         "porosity": [calibration["porosity"].slope, calibration["porosity"].intercept],
@@ -96,18 +126,6 @@ def fit(train: Sequence[Recording], validation: Sequence[Recording], *, seed: in
         "usual_dimension": round(float(judging[0].bad.mean()), 5),
         "usual_porosity": round(float(judging[1].bad.mean()), 5),
     }
-    summary = {
-        "winner": winner,
-        "bench": outcome.as_dict(),
-        "training": [_counts(part) for part in fitting],
-        "validation": [_counts(part) for part in judging],
-    }
-    return TrainedModel(
-        config={"winner": winner, "rule": rule, "features": list(f.NAMES)},
-        tensors={**dimension[winner["dimension"]].to_tensors(), **porosity[winner["porosity"]].to_tensors()},
-        metrics=summary,
-        report=tuple(report),
-    )
 
 
 def evaluate(model: ModelData, test: Sequence[Recording], *, device: str) -> Mapping[str, object]:

@@ -18,7 +18,7 @@ from lineside_plugins.tasks.condition.scorers import Constant, Grown, Scorer
 from lineside_workers.condition.heads.base import Costs, Floats, Learned, Prepare, Problem, Settings
 from lineside_workers.condition.windows import Rows
 from lineside_workers.errors import LabelError
-from lineside_workers.learning.calibration import LevelBand
+from lineside_workers.learning.calibration import LevelBand, alike
 
 PER_LEVEL = 40  # validation rows of a level of the value, at least, for an interval of its own
 LEVELS = 4
@@ -164,12 +164,13 @@ def _band(said: Floats, truth: Floats, machine: NDArray[np.str_]) -> LevelBand:
     known = np.isfinite(truth) & np.isfinite(said)
     said, truth = said[known], truth[known]
     _, unit = np.unique(machine[known], return_inverse=True)
+    weight = alike(unit.astype(np.int64))
     for levels in range(LEVELS, 0, -1):
         level = np.digitize(said, np.quantile(said, np.linspace(0, 1, levels + 1)[1:-1]) if len(said) else [])
         if levels > 1 and np.bincount(level, minlength=levels).min() < PER_LEVEL:
             continue  # too few, or so many alike that a level is empty
         try:
-            return LevelBand.fit(said, truth, unit.astype(np.int64), COVERAGE, levels)
+            return LevelBand.fit(said, truth, weight, COVERAGE, levels)
         except ValueError:
             continue
     raise LabelError(f"{len(said)} validation windows with a value give no interval of {COVERAGE:.0%}; label more")
