@@ -1,4 +1,4 @@
-"""What a killed worker held is answered by another one, soon: what it was at, and what it had taken besides.
+"""What a killed or stopped worker held is answered by another one, soon: what it was at, and what it had besides.
 
 LINESIDE_REDELIVERY_KILLS is how often a worker is killed for each kind of batch; ten times unless told.
 """
@@ -11,6 +11,7 @@ import random
 import signal
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 KILLS = int(os.environ.get("LINESIDE_REDELIVERY_KILLS", "10"))
 IN_FLIGHT = 3
 DEADLINE_S = 120.0  # far off: nothing here ends by time
+STOPPED_S = 20.0
 BATCHES_BETWEEN = 12  # kills; both workers have been at work by then
 
 
@@ -39,6 +41,7 @@ class Load:
     batch: WindowBatch
     waiting: dict[int, float] = field(default_factory=dict)
     answered: dict[int, tuple[float, int]] = field(default_factory=dict)  # when, and at which attempt
+    by: Counter[str] = field(default_factory=Counter)  # batches of each worker
     closing: bool = False
 
     async def run(self) -> None:
@@ -53,6 +56,7 @@ class Load:
             result = await self.dispatcher.submit(self.batch, "tiny", deadline)
             assert result.status is Status.ANSWERED, result
             self.answered[number] = (time.monotonic(), int(str(result.meta["attempts"])))
+            self.by[str(result.meta["worker"])] += 1
             del self.waiting[number]
             number += IN_FLIGHT
 
@@ -98,3 +102,32 @@ async def test_what_a_killed_worker_held_is_answered_within_one_and_a_half_visib
     row("redelivery after SIGKILL of a worker", batches_of_s=inference_s, kills=KILLS, **figures, **counts)
     assert begun > 0, "no kill met a worker in a batch"
     assert max(took) <= 1.5 * VISIBILITY_S, took
+
+
+async def test_a_worker_that_is_stopped_for_a_while_holds_up_nobody(
+    broker: EmbeddedBroker, start_worker: Callable[..., Worker], make_batch: Callable[..., WindowBatch],
+    row: Callable[..., None],
+) -> None:  # fmt: skip
+    """Two others go on, also with what it held; when it wakes it works again, and nothing is answered twice."""
+    workers = [start_worker(wait=False, LINESIDE_REDELIVER_AFTER_S=str(VISIBILITY_S)) for _ in range(3)]
+    nodes = [str((await asyncio.to_thread(worker.ready))["node"]) for worker in workers]
+    async with CeleryDispatcher("starved", broker.url, max_in_flight=IN_FLIGHT) as dispatcher:
+        load = Load(dispatcher, make_batch((-3000.0, 0.15)))
+        running = asyncio.create_task(load.run())
+        await until(lambda: all(load.by[node] for node in nodes))
+        stopped_at, caught, before = time.monotonic(), tuple(load.waiting), load.by.copy()
+        workers[0].process.send_signal(signal.SIGSTOP)
+        await until(lambda: load.answered.keys() >= set(caught))
+        longest = max(load.answered[number][0] for number in caught) - stopped_at
+        await asyncio.sleep(max(0.0, stopped_at + STOPPED_S - time.monotonic()))
+        meanwhile = load.by - before
+        workers[0].process.send_signal(signal.SIGCONT)
+        woken = load.by[nodes[0]]
+        await until(lambda: load.by[nodes[0]] > woken)
+        load.closing = True
+        await running
+        assert dispatcher.counts["submitted"] == dispatcher.counts["answered"] == len(load.answered)
+    by_others = {f"by_worker_{n}": meanwhile[node] for n, node in enumerate(nodes[1:], start=2)}
+    row("a worker stopped for 20 s, two others", longest_s=f"{longest:.2f}", **by_others)
+    assert all(meanwhile[node] for node in nodes[1:])
+    assert longest <= 1.5 * VISIBILITY_S

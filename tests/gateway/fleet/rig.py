@@ -106,7 +106,7 @@ class Rig:
         )
 
     def start_worker(self, name: str) -> None:
-        self.start(name, "-m", "lineside_workers", "serve", "--device", "cpu")
+        self.start(name, "-m", "lineside_workers", "serve", "--device", "cpu", "--die-with-parent")
 
     def settings(self, member: str) -> str:
         """The settings file of one member; its data_dir is its own."""

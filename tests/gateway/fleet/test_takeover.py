@@ -46,15 +46,16 @@ async def die(running: asyncio.Task[None], monkeypatch: pytest.MonkeyPatch) -> N
             await running
 
 
+@pytest.mark.timeout(600)
 async def test_a_standby_takes_over_and_nothing_is_written_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Callable[..., object]
 ) -> None:
     """One writes, the other says who leads; when the first is gone the other writes what is new and each key once."""
-    with Rig(tmp_path, lease_s=1.5) as rig:
+    with Rig(tmp_path, lease_s=3.0) as rig:
         monkeypatch.syspath_prepend(str(install_quick(tmp_path / "here")))
         both = {name: Gateway(read_settings(rig.settings(name))) for name in "ab"}
         running = {name: asyncio.create_task(gateway.run()) for name, gateway in both.items()}
-        await until(lambda: len(rig.writes()) >= 4, 60)
+        await until(lambda: len(rig.writes()) >= 4, 150)
         first = rig.leader()
         other = both["ab".replace(first, "")]
         while f"standby: '{first}' leads shard 'all'" not in await status_text(other):  # noqa: ASYNC110 - asked over OPC UA
@@ -64,9 +65,9 @@ async def test_a_standby_takes_over_and_nothing_is_written_twice(
             await asyncio.sleep(0.1)
         last = rig.writes()[-1][1]
         await die(running.pop(first), monkeypatch)
-        await until(lambda: other.fleet.leads("M1"))
+        await until(lambda: other.fleet.leads("M1"), 150)
         done = len(rig.writes())
-        await until(lambda: len(rig.writes()) >= done + 8, 60)
+        await until(lambda: len(rig.writes()) >= done + 8, 150)
         keys = [key for _, key, _ in rig.writes()]
         assert rig.twice() == {}
         assert last in keys
