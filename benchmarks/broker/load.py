@@ -19,7 +19,7 @@ from lineside_gateway.dispatch.line import Command, Line
 from lineside_gateway.dispatch.producer import RequestProducer
 from lineside_plugins import meeting
 from lineside_plugins.types import WindowBatch
-from lineside_workers import counter, scripts
+from lineside_workers.requests import counter, scripts
 
 TASK = "bench"
 IN_FLIGHT = 3  # batches per gateway, as the dispatcher has them
@@ -151,7 +151,7 @@ class Gateway:
 
 
 class Worker:
-    """As ``lineside_workers.counter``: waits as Celery does when idle, and takes the next batch itself under load."""
+    """As ``lineside_workers.requests``: waits as Celery does when idle, takes the next batch itself under load."""
 
     def __init__(self, load: Load, redis: Redis, book: Book, number: int) -> None:
         self._wait, self._line = Line(redis), Line(redis)

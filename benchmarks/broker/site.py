@@ -27,9 +27,8 @@ from lineside_gateway.guard.switch import PlantSwitch
 from lineside_gateway.settings import FleetSettings, ShardSettings
 from lineside_plugins import meeting
 
-BEAT_EVERY_S = (
-    1.0  # lineside_workers.heartbeat, lineside_gateway.runtime.worker_watch, kombu's unacked_restore_interval
-)
+# As in lineside_workers.supervision.heartbeat, lineside_gateway.runtime.worker_watch, kombu's unacked_restore_interval.
+BEAT_EVERY_S = 1.0
 BEAT_TTL_S = 6
 JOIN_EVERY_S = 0.02  # worker processes, one after the other
 SETTLE_S = 8.0  # the shards are led

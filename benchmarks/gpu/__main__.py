@@ -74,9 +74,9 @@ def budget(device: str, sizes: tuple[int, int]) -> dict[str, float]:
         root = Path(folder)
         os.environ["LINESIDE_KEYS"] = str(root / "keys")
         _register(root)
-        from lineside_workers.host import MEBIBYTE, Host  # noqa: PLC0415 - after the task is registered
+        from lineside_workers.hosting.host import MEBIBYTE, Host  # noqa: PLC0415 - after the task is registered
+        from lineside_workers.models.store import ModelStore  # noqa: PLC0415
         from lineside_workers.settings import WorkerSettings  # noqa: PLC0415
-        from lineside_workers.store import ModelStore  # noqa: PLC0415
 
         module, store = transformer(*sizes), ModelStore(root / "models")
         store.install(NAME, store.save(root / "made", NAME, "1", trained(module)))
@@ -131,7 +131,7 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=512, help="width of the transformer [512: 25 M parameters]")
     parser.add_argument("--layers", type=int, default=8, help="its layers [8]")
     args = parser.parse_args()
-    from lineside_workers import device as devices  # noqa: PLC0415 - --help needs no torch
+    from lineside_workers.hosting import device as devices  # noqa: PLC0415 - --help needs no torch
 
     try:
         device = devices.choose(args.device)

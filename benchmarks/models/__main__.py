@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks.models.kept import Finished, Kept
 from benchmarks.models.row import print_table
 from benchmarks.models.setting import Setting
-from lineside_workers import device
 from lineside_workers.errors import DatasetError, DeviceError
+from lineside_workers.hosting import device
 from lineside_workers.learning.datasets import folder
 
 # Each is a module beside this one with ``run(setting)``, imported when asked for: torch alone takes seconds to import.

@@ -20,7 +20,7 @@ from lineside_plugins.testing import (
     synthetic_batch,
 )
 from lineside_workers.errors import ModelError
-from lineside_workers.store import ModelStore
+from lineside_workers.models.store import ModelStore
 
 SOUND = """
 import numpy as np

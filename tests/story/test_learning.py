@@ -20,12 +20,12 @@ from lineside_plugins.wire import BatchResult
 from lineside_trials import record
 from lineside_workers.__main__ import main
 from lineside_workers.commands.retrain import abstained_share
-from lineside_workers.condition import pretraining, splitting, windows
+from lineside_workers.condition import pretraining, windows
 from lineside_workers.condition.run import Recipe
-from lineside_workers.recorded import reading
-from lineside_workers.runner import Runner
-from lineside_workers.store import ModelStore
-from lineside_workers.versions import Stage, Versions
+from lineside_workers.hosting.runner import Runner
+from lineside_workers.models.store import ModelStore
+from lineside_workers.models.versions import Stage, Versions
+from lineside_workers.recorded import reading, splitting
 
 pytestmark = pytest.mark.xdist_group("story")
 Said = Callable[[], str]

@@ -24,11 +24,11 @@ from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_gateway.runtime import Gateway
 from lineside_gateway.settings import read_settings
 from lineside_plugins.tasks.condition.config import TAGS
-from lineside_workers import promotion
 from lineside_workers.errors import RolloutError
+from lineside_workers.models import promotion
+from lineside_workers.models.store import ModelStore
+from lineside_workers.models.versions import Versions
 from lineside_workers.recorded import reading
-from lineside_workers.store import ModelStore
-from lineside_workers.versions import Versions
 
 pytestmark = pytest.mark.story
 

@@ -15,7 +15,7 @@ import pytest
 
 from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_plugins import TrainedModel, WindowBatch
-from lineside_workers.store import ModelStore
+from lineside_workers.models.store import ModelStore
 
 TASK = '''
 """Tells whether the mean of a window passes a threshold. Cells of -1000 and below ask for misbehaviour."""

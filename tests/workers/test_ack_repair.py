@@ -4,7 +4,7 @@ import pytest
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 
-from lineside_workers import ack_repair
+from lineside_workers.requests import ack_repair
 
 
 class Upstream(kombu_redis.QoS):

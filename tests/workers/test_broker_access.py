@@ -32,7 +32,7 @@ from lineside_gateway.settings import FleetSettings
 from lineside_plugins import meeting
 from lineside_plugins.sentinels import sentinels
 from lineside_plugins.wire import Status
-from lineside_workers.broker import celery_options
+from lineside_workers.requests.broker import celery_options
 
 ACL = Path(__file__).parents[2] / "docker" / "users.acl"
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lineside_workers.app import build
-from lineside_workers.connection import LONGEST_WAIT_S
+from lineside_workers.requests.connection import LONGEST_WAIT_S
 from lineside_workers.settings import WorkerSettings
 
 

@@ -9,9 +9,9 @@ from redis import Redis
 from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_plugins import WindowBatch, meeting
 from lineside_plugins.wire import BatchResult, Status, decode_batch, encode_batch, sign, verify
-from lineside_workers.counter import Counter
-from lineside_workers.desk import MAX_ATTEMPTS, Desk
-from lineside_workers.line import Line
+from lineside_workers.requests.counter import Counter
+from lineside_workers.requests.desk import MAX_ATTEMPTS, Desk
+from lineside_workers.requests.line import Line
 
 KEY = b"secret"
 

@@ -7,7 +7,7 @@ import pytest
 
 from lineside_plugins import WindowBatch
 from lineside_plugins.types import Abstention
-from lineside_workers.drift_watch import DriftWatch
+from lineside_workers.watching.drift_watch import DriftWatch
 
 RANGES = {"VibRms": (1.0, 3.0), "Temp": (40.0, 50.0)}
 

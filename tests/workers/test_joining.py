@@ -8,8 +8,8 @@ import pytest
 
 from lineside_plugins import WindowBatch
 from lineside_plugins.wire import BatchResult, Drift, Status, decode_result, encode_result
-from lineside_workers.joining import fit, join, split
-from lineside_workers.runner import Runner
+from lineside_workers.hosting.runner import Runner
+from lineside_workers.requests.joining import fit, join, split
 
 
 def answers(runner: Runner, batches: list[WindowBatch]) -> list[BatchResult]:

@@ -4,7 +4,7 @@ import pytest
 
 from lineside_plugins.registry import installed
 from lineside_workers.errors import SettingsError
-from lineside_workers.lanes import lanes
+from lineside_workers.supervision.lanes import lanes
 
 
 def test_the_shortest_deadline_has_a_process_of_its_own() -> None:

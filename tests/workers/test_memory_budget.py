@@ -9,9 +9,9 @@ import numpy as np
 
 from lineside_plugins import TrainedModel
 from lineside_plugins.wire import Status
-from lineside_workers.host import MEBIBYTE, Host
+from lineside_workers.hosting.host import MEBIBYTE, Host
+from lineside_workers.models.store import ModelStore
 from lineside_workers.settings import WorkerSettings
-from lineside_workers.store import ModelStore
 
 
 def test_models_beyond_the_budget_take_turns(tiny: str, tiny_model: TrainedModel, tmp_path: Path, make_batch) -> None:

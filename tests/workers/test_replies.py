@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import InvalidResponse, ResponseError
 
-from lineside_workers.replies import SMALL_BYTES, Replies
+from lineside_workers.requests.replies import SMALL_BYTES, Replies
 
 
 @pytest.fixture

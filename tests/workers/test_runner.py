@@ -11,9 +11,9 @@ import pytest
 from lineside_plugins import Abstention, Advice, ContractError, DataType, Kind, OutputField, Outputs
 from lineside_plugins.enforcement import AdviceCheck, RefusedError, check_advice
 from lineside_plugins.wire import Status
-from lineside_workers.device import choose
 from lineside_workers.errors import DeviceError, ModelError
-from lineside_workers.runner import Runner
+from lineside_workers.hosting.device import choose
+from lineside_workers.hosting.runner import Runner
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lineside_plugins import DataType, Kind, OutputField, Outputs, WindowBatch
-from lineside_workers.drift_watch import DriftWatch
 from lineside_workers.learning import relations
-from lineside_workers.sensor_watch import SensorWatch
+from lineside_workers.watching.drift_watch import DriftWatch
+from lineside_workers.watching.sensor_watch import SensorWatch
 
 Cells = dict[str, np.ndarray]
 DAY = 144  # cells of ten minutes

@@ -11,11 +11,11 @@ from lineside_plugins import TrainedModel
 from lineside_plugins.registry import installed
 from lineside_workers.__main__ import main
 from lineside_workers.errors import ModelError, SettingsError, SigningError
-from lineside_workers.manifest import MANIFEST, SIGNATURE
-from lineside_workers.runner import Runner
-from lineside_workers.shipped import builtin_folder
-from lineside_workers.signing import PRIVATE, KeyRing, make_private, write_public
-from lineside_workers.store import ModelStore
+from lineside_workers.hosting.runner import Runner
+from lineside_workers.models.manifest import MANIFEST, SIGNATURE
+from lineside_workers.models.shipped import builtin_folder
+from lineside_workers.models.signing import PRIVATE, KeyRing, make_private, write_public
+from lineside_workers.models.store import ModelStore
 
 
 @pytest.fixture

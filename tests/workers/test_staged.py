@@ -14,16 +14,16 @@ import pytest
 from lineside_plugins import Kind, TrainedModel
 from lineside_plugins.types import Recommendation
 from lineside_plugins.wire import BatchResult, Refusal, Status, decode_result, encode_result
-from lineside_workers import promotion
 from lineside_workers.__main__ import main
-from lineside_workers.candidate_watch import CandidateWatch
 from lineside_workers.errors import ModelError
-from lineside_workers.figures import Figures
-from lineside_workers.metrics import WorkerCollector
-from lineside_workers.side_by_side import Pair, SideBySide, rows
-from lineside_workers.staged import Staged
-from lineside_workers.store import ModelStore, Origin
-from lineside_workers.versions import Limits, Stage, Versions
+from lineside_workers.hosting.candidate_watch import CandidateWatch
+from lineside_workers.hosting.staged import Staged
+from lineside_workers.models import promotion
+from lineside_workers.models.store import ModelStore, Origin
+from lineside_workers.models.versions import Limits, Stage, Versions
+from lineside_workers.requests.figures import Figures
+from lineside_workers.supervision.metrics import WorkerCollector
+from lineside_workers.watching.side_by_side import Pair, SideBySide, rows
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_version_in_shadow_is_compared_live_before_it_may_go_on(
     versions: Versions, make_batch, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`models show` tells machine by machine how far it stands apart; until enough windows were seen it stays there."""
-    monkeypatch.setattr("lineside_workers.staged.TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr("lineside_workers.hosting.staged.TOLD_EVERY_S", 0.0)
     root = ["--models", str(versions.store.root)]
     versions.promote("v1", Stage.FULL)
     assert main(["models", "promote", "v3", "--to", "shadow", *root]) == 0

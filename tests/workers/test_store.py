@@ -8,10 +8,10 @@ import pytest
 
 from lineside_plugins import TrainedModel
 from lineside_workers.errors import ModelError
-from lineside_workers.manifest import CONTENT
-from lineside_workers.shipped import builtin_folder, code_hash
-from lineside_workers.signing import KeyRing
-from lineside_workers.store import ModelStore, Origin
+from lineside_workers.models.manifest import CONTENT
+from lineside_workers.models.shipped import builtin_folder, code_hash
+from lineside_workers.models.signing import KeyRing
+from lineside_workers.models.store import ModelStore, Origin
 
 
 @pytest.fixture

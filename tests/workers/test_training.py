@@ -10,7 +10,7 @@ import pytest
 from lineside_workers import recordings
 from lineside_workers.__main__ import main
 from lineside_workers.errors import RecordingError
-from lineside_workers.store import ModelStore
+from lineside_workers.models.store import ModelStore
 
 LEARNER = '''
 import numpy as np

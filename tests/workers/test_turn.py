@@ -15,9 +15,9 @@ from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_gateway.dispatch.producer import RequestProducer
 from lineside_plugins import WindowBatch, meeting
 from lineside_plugins.wire import BatchResult, Status, encode_batch
-from lineside_workers.counter import Counter
-from lineside_workers.desk import MAX_ATTEMPTS, Desk, Turn
-from lineside_workers.line import Line
+from lineside_workers.requests.counter import Counter
+from lineside_workers.requests.desk import MAX_ATTEMPTS, Desk, Turn
+from lineside_workers.requests.line import Line
 
 QUEUES = [meeting.queue("soon"), meeting.queue("late")]
 

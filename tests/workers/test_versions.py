@@ -9,8 +9,8 @@ import pytest
 from lineside_plugins import TrainedModel
 from lineside_workers.__main__ import main
 from lineside_workers.errors import ModelError, RolloutError
-from lineside_workers.store import ModelStore, Origin
-from lineside_workers.versions import Stage, Versions
+from lineside_workers.models.store import ModelStore, Origin
+from lineside_workers.models.versions import Stage, Versions
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from lineside_workers.broker import celery_options
 from lineside_workers.errors import SettingsError
+from lineside_workers.models.signing import KeyRing
+from lineside_workers.requests.broker import celery_options
 from lineside_workers.settings import WorkerSettings
-from lineside_workers.signing import KeyRing
 
 
 def test_an_empty_environment_gives_a_worker_for_every_task(tiny: str) -> None:

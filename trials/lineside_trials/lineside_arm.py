@@ -21,7 +21,7 @@ from lineside_plant import MACHINES, Observe, Plant, external_policy, tags_of
 from lineside_trials.arms import Replication
 from lineside_trials.in_process import InProcessLink, equipment_of
 from lineside_trials.lockstep import LockStep, build, run_together
-from lineside_workers.runner import Runner
+from lineside_workers.hosting.runner import Runner
 
 
 @dataclass(frozen=True, slots=True)

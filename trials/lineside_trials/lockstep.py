@@ -29,7 +29,7 @@ from lineside_gateway.runtime.tasks import BoundTask
 from lineside_gateway.settings import Settings
 from lineside_plant import PLANT_EPOCH, time_us
 from lineside_plugins.types import Recommendation, Record, Scalar
-from lineside_workers.runner import Runner
+from lineside_workers.hosting.runner import Runner
 
 TICK_S = 60.0
 

@@ -18,7 +18,7 @@ from lineside_plant import MACHINES, Observe, Plant, PlantSpec
 from lineside_plant.recording import training_policy
 from lineside_plugins.tasks.condition.config import TAGS
 from lineside_workers.learning import relations
-from lineside_workers.sensor_watch import SensorWatch
+from lineside_workers.watching.sensor_watch import SensorWatch
 
 CELL_S = 600
 CELLS_A_WEEK = 7 * 24 * 3600 // CELL_S

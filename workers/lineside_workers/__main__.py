@@ -14,8 +14,8 @@ from pathlib import Path
 
 from lineside_plugins.registry import TaskError
 from lineside_plugins.types import ContractError
-from lineside_workers import signing_commands
 from lineside_workers.commands import data, finetune, learn, performance, retrain, rollout
+from lineside_workers.commands import signing as signing_commands
 from lineside_workers.errors import WorkerError
 
 EXIT_CANNOT_GO_ON = 2
@@ -112,8 +112,8 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _health(_args: argparse.Namespace) -> int:
-    from lineside_workers.health import living  # noqa: PLC0415 - each command imports what it needs
     from lineside_workers.settings import WorkerSettings  # noqa: PLC0415
+    from lineside_workers.supervision.health import living  # noqa: PLC0415 - each command imports what it needs
 
     return 0 if living(WorkerSettings.from_env()) else 1
 
@@ -147,8 +147,9 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _supervise(devices: str, urgent: str) -> int:
-    from lineside_workers import device, lanes, supervisor  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.hosting import device  # noqa: PLC0415 - each command imports what it needs
     from lineside_workers.settings import WorkerSettings  # noqa: PLC0415
+    from lineside_workers.supervision import lanes, supervisor  # noqa: PLC0415 - each command imports what it needs
 
     settings = WorkerSettings.from_env()
     limits = supervisor.Limits(hung_after_s=settings.redeliver_after_s)

@@ -12,8 +12,8 @@ from typing import Any
 from celery import Celery
 
 from lineside_plugins import meeting
-from lineside_workers import ack_repair, broker
-from lineside_workers.connection import SteadyConnection
+from lineside_workers.requests import ack_repair, broker
+from lineside_workers.requests.connection import SteadyConnection
 from lineside_workers.settings import WorkerSettings
 
 

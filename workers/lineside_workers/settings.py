@@ -11,7 +11,7 @@ from lineside_plugins import sentinels as sentinel_urls
 from lineside_plugins.registry import installed
 from lineside_plugins.sentinels import sentinels
 from lineside_workers.errors import SettingsError
-from lineside_workers.signing import KeyRing
+from lineside_workers.models.signing import KeyRing
 
 ALL = "all"
 SCHEMES = ("redis", "rediss", "unix", *sentinel_urls.SCHEMES)

@@ -16,16 +16,16 @@ from redis.retry import Retry
 
 from lineside_plugins import meeting
 from lineside_plugins.memory import keep_freed_memory, keep_what_is_loaded
-from lineside_workers import broker, deliveries
 from lineside_workers.app import app
-from lineside_workers.counter import Counter
-from lineside_workers.desk import ONE, Desk, Turn
 from lineside_workers.errors import WorkerError
-from lineside_workers.heartbeat import Heartbeat
-from lineside_workers.host import Host
-from lineside_workers.line import Line
-from lineside_workers.metrics import WorkerCollector, serve
+from lineside_workers.hosting.host import Host
+from lineside_workers.requests import broker, deliveries
+from lineside_workers.requests.counter import Counter
+from lineside_workers.requests.desk import ONE, Desk, Turn
+from lineside_workers.requests.line import Line
 from lineside_workers.settings import WorkerSettings
+from lineside_workers.supervision.heartbeat import Heartbeat
+from lineside_workers.supervision.metrics import WorkerCollector, serve
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _process: list[_Process] = []
 
 
 @app.task(  # type: ignore[untyped-decorator]  # Celery ships no types
-    name=meeting.CELERY_TASK, ignore_result=True, Strategy="lineside_workers.strategy:direct"
+    name=meeting.CELERY_TASK, ignore_result=True, Strategy="lineside_workers.requests.strategy:direct"
 )
 def recommend(_claim_key: str, task: str, meta: dict[str, Any], turn: Turn = ONE) -> None:
     """Answer one request, and those that follow in its turn; whatever goes wrong with one is part of its answer."""

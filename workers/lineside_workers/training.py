@@ -13,11 +13,11 @@ from typing import Any, cast
 from lineside_plugins import registry
 from lineside_plugins.contract import Recording, TrainableTask
 from lineside_plugins.types import ModelData
-from lineside_workers import device as devices
 from lineside_workers import recordings
 from lineside_workers.errors import RecordingError
-from lineside_workers.shipped import code_hash, files_hash, shipped_folder
-from lineside_workers.store import ModelStore, Origin
+from lineside_workers.hosting import device as devices
+from lineside_workers.models.shipped import code_hash, files_hash, shipped_folder
+from lineside_workers.models.store import ModelStore, Origin
 
 Say = Callable[[str], None]
 

@@ -13,7 +13,7 @@ from lineside_plugins.tasks.compensation import features as f
 from lineside_plugins.tasks.compensation.config import CompensationConfig
 from lineside_plugins.tasks.compensation.task import CompensationTask
 from lineside_plugins.types import Advice, ContractError, Kind, ModelData, SnapshotValue, WindowBatch
-from lineside_workers.store import ModelStore
+from lineside_workers.models.store import ModelStore
 
 END = datetime.fromisoformat("2026-03-05T12:00:00+00:00")
 USUAL_UM = 0.119  # per part

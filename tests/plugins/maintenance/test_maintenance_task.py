@@ -15,7 +15,7 @@ from lineside_plugins.tasks.maintenance import survival
 from lineside_plugins.tasks.maintenance.config import MaintenanceConfig
 from lineside_plugins.tasks.maintenance.task import MaintenanceTask
 from lineside_plugins.types import Advice, ContractError, DeviceHealth, ModelData, WindowBatch
-from lineside_workers.store import ModelStore
+from lineside_workers.models.store import ModelStore
 from tests.plugins.synthetic import assert_as_expected
 
 pytestmark = pytest.mark.xdist_group("maintenance")  # a model is trained once, not once per process

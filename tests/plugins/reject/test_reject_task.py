@@ -13,7 +13,7 @@ from lineside_plugins.tasks.reject import curves as c
 from lineside_plugins.tasks.reject.config import RejectConfig
 from lineside_plugins.tasks.reject.task import RejectTask
 from lineside_plugins.types import Advice, ContractError, ModelData, SnapshotValue, WindowBatch
-from lineside_workers.store import ModelStore
+from lineside_workers.models.store import ModelStore
 from tests.plugins.synthetic import assert_as_expected
 
 pytestmark = pytest.mark.xdist_group("reject")  # a model is trained once, not once per process

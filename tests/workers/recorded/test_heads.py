@@ -16,11 +16,11 @@ from lineside_plugins.testing import Outcome, check_task
 from lineside_plugins.types import ModelData
 from lineside_workers.__main__ import main
 from lineside_workers.errors import WorkerError
+from lineside_workers.hosting.runner import Runner
 from lineside_workers.learning import low_rank
+from lineside_workers.models.store import ModelStore
+from lineside_workers.models.versions import Stage, Versions
 from lineside_workers.recorded import reading
-from lineside_workers.runner import Runner
-from lineside_workers.store import ModelStore
-from lineside_workers.versions import Stage, Versions
 
 pytestmark = pytest.mark.xdist_group("heads")
 Make = Callable[..., Path]

@@ -14,14 +14,14 @@ from lineside_plugins.learning.encoder import Encoder, embed
 from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_plugins.tasks.condition.features import PARTS
-from lineside_workers import device
 from lineside_workers.__main__ import main
 from lineside_workers.condition import pretraining
 from lineside_workers.condition.channels import Channels, fitted
 from lineside_workers.condition.run import Recipe
-from lineside_workers.condition.splitting import Split
 from lineside_workers.condition.windows import Rows
 from lineside_workers.errors import DeviceError, ModelError
+from lineside_workers.hosting import device
+from lineside_workers.recorded.splitting import Split
 
 SPLIT = Split(("M1", "M2"), ("M3",), ("M4",))
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from lineside_workers.__main__ import main
-from lineside_workers.condition.splitting import Split
 from lineside_workers.errors import SplitError
 from lineside_workers.recorded import quality, reading
 from lineside_workers.recorded.labels import Label
 from lineside_workers.recorded.quality import Severity
+from lineside_workers.recorded.splitting import Split
 
 EXPECTED = {"VibRms": "mm/s"}
 

@@ -20,9 +20,9 @@ from lineside_workers.condition.heads import Costs
 from lineside_workers.condition.heads.classification import Classification
 from lineside_workers.condition.pretraining import Pretrained
 from lineside_workers.condition.run import Recipe
-from lineside_workers.condition.splitting import Split
 from lineside_workers.condition.windows import Rows
 from lineside_workers.errors import SettingsError
+from lineside_workers.recorded.splitting import Split
 
 
 @pytest.fixture

@@ -46,8 +46,12 @@ def add(commands: Commands) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from lineside_workers.condition import splitting  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.recorded import labels, quality, reading  # noqa: PLC0415
+    from lineside_workers.recorded import (  # noqa: PLC0415
+        labels,
+        quality,
+        reading,
+        splitting,
+    )
     from lineside_workers.reports import quality as page  # noqa: PLC0415
 
     found = reading.read(args.recording, say)

@@ -63,9 +63,13 @@ def _add_head(parser: Any) -> None:
 
 
 def _finetune(args: argparse.Namespace) -> None:
-    from lineside_workers import device as devices  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.condition import finetuning, heads, pretraining, related, splitting, tuning, windows  # noqa: PLC0415
-    from lineside_workers.recorded import labels, reading  # noqa: PLC0415
+    from lineside_workers.condition import finetuning, heads, pretraining, related, tuning, windows  # noqa: PLC0415
+    from lineside_workers.hosting import device as devices  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.recorded import (  # noqa: PLC0415
+        labels,
+        reading,
+        splitting,
+    )
     from lineside_workers.training import table  # noqa: PLC0415
 
     devices.limit_threads(args.threads)
@@ -134,9 +138,9 @@ def _labels(args: argparse.Namespace, task: ConditionConfig) -> list[Label]:
 
 
 def _keep(args: argparse.Namespace, trained: TrainedModel, events: int) -> None:
-    from lineside_workers.shipped import code_hash, files_hash  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.store import ModelStore, Origin  # noqa: PLC0415
-    from lineside_workers.versions import Versions  # noqa: PLC0415
+    from lineside_workers.models.shipped import code_hash, files_hash  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.models.store import ModelStore, Origin  # noqa: PLC0415
+    from lineside_workers.models.versions import Versions  # noqa: PLC0415
 
     whole = replace(trained, metrics={**trained.metrics, "events": events})
     data_files = [*sorted(args.recording.rglob("*.parquet")), *([args.labels] if args.labels else [])]

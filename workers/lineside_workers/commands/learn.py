@@ -22,9 +22,9 @@ from lineside_workers.commands.parsing import (
 from lineside_workers.errors import SettingsError
 
 if TYPE_CHECKING:
-    from lineside_workers.condition.splitting import Split
     from lineside_workers.condition.windows import Rows
     from lineside_workers.recorded.reading import Recorded
+    from lineside_workers.recorded.splitting import Split
 
 TASK = "condition"
 ALL = "all"
@@ -49,9 +49,9 @@ def add(commands: Commands) -> None:
 
 
 def _pretrain(args: argparse.Namespace) -> None:
-    from lineside_workers import device as devices  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.condition import channels, pretraining, run, splitting, windows  # noqa: PLC0415
-    from lineside_workers.recorded import reading  # noqa: PLC0415
+    from lineside_workers.condition import channels, pretraining, run, windows  # noqa: PLC0415
+    from lineside_workers.hosting import device as devices  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.recorded import reading, splitting  # noqa: PLC0415
 
     devices.limit_threads(args.threads)
     chosen = devices.several(args.devices)
@@ -77,11 +77,11 @@ def evaluate(args: argparse.Namespace) -> int:
     Raises:
         SettingsError: Labels are not given, and the model does not forecast.
     """
-    from lineside_workers import device as devices  # noqa: PLC0415 - each command imports what it needs
     from lineside_workers.condition import evaluation  # noqa: PLC0415
+    from lineside_workers.hosting import device as devices  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.models.store import ModelStore  # noqa: PLC0415
     from lineside_workers.recorded import labels, reading  # noqa: PLC0415
     from lineside_workers.reports import condition as page  # noqa: PLC0415
-    from lineside_workers.store import ModelStore  # noqa: PLC0415
     from lineside_workers.training import table  # noqa: PLC0415
 
     store = ModelStore.from_env()

@@ -13,8 +13,8 @@ from lineside_workers.commands.parsing import Commands, add_recording, command, 
 from lineside_workers.errors import SettingsError
 
 if TYPE_CHECKING:
+    from lineside_workers.models.versions import Versions
     from lineside_workers.recorded.reading import Recorded
-    from lineside_workers.versions import Versions
 
 TASK = "condition"
 ABSTAINED_SHARE = 0.05  # of what the newest day's windows got; a passing state stays below
@@ -70,8 +70,8 @@ def _retrain(args: argparse.Namespace, run: Callable[[list[str]], int]) -> int:
 
 def _check_head(models: Path) -> None:
     from lineside_workers.condition.evaluation import config_of  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.store import ModelStore  # noqa: PLC0415
-    from lineside_workers.versions import Versions  # noqa: PLC0415
+    from lineside_workers.models.store import ModelStore  # noqa: PLC0415
+    from lineside_workers.models.versions import Versions  # noqa: PLC0415
 
     versions = Versions(ModelStore(models), TASK)
     full = versions.rollout().full
@@ -111,7 +111,7 @@ def _reason(args: argparse.Namespace) -> str | None:
 
 
 def _by_age(args: argparse.Namespace) -> tuple[bool, str]:
-    from lineside_workers.versions import created  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.models.versions import created  # noqa: PLC0415 - each command imports what it needs
 
     versions = _versions(args)
     names = versions.names()
@@ -161,7 +161,7 @@ def _events_known(args: argparse.Namespace) -> int:
 
 
 def _versions(args: argparse.Namespace) -> Versions:
-    from lineside_workers.store import ModelStore  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.versions import Versions  # noqa: PLC0415
+    from lineside_workers.models.store import ModelStore  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.models.versions import Versions  # noqa: PLC0415
 
     return Versions(ModelStore(args.models), TASK)

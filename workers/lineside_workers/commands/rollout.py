@@ -12,7 +12,7 @@ from lineside_workers.commands.parsing import command, say
 from lineside_workers.errors import RolloutError
 
 if TYPE_CHECKING:
-    from lineside_workers.versions import Versions
+    from lineside_workers.models.versions import Versions
 
 STAGES = ("shadow", "canary", "full")
 SHOWN = 20  # differences printed; the rest is counted
@@ -75,8 +75,8 @@ def _versions(args: argparse.Namespace) -> Versions:
 
 
 def _all(args: argparse.Namespace) -> list[Versions]:
-    from lineside_workers.store import ModelStore  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.versions import Versions  # noqa: PLC0415
+    from lineside_workers.models.store import ModelStore  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.models.versions import Versions  # noqa: PLC0415
 
     root = args.models or (Path(os.environ["LINESIDE_MODELS"]) if os.environ.get("LINESIDE_MODELS") else None)
     store = ModelStore(root)
@@ -89,8 +89,8 @@ def _all(args: argparse.Namespace) -> list[Versions]:
 
 
 def _list(args: argparse.Namespace) -> None:
+    from lineside_workers.models.versions import created  # noqa: PLC0415
     from lineside_workers.training import table  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.versions import created  # noqa: PLC0415
 
     rows = []
     for versions in _all(args):
@@ -104,9 +104,10 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    from lineside_workers import promotion, side_by_side  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.manifest import MANIFEST, REPORT  # noqa: PLC0415
+    from lineside_workers.models import promotion  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.models.manifest import MANIFEST, REPORT  # noqa: PLC0415
     from lineside_workers.training import table  # noqa: PLC0415
+    from lineside_workers.watching import side_by_side  # noqa: PLC0415 - each command imports what it needs
 
     versions = _versions(args)
     folder = versions.folder(args.version)
@@ -126,8 +127,8 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def _promote(args: argparse.Namespace) -> None:
-    from lineside_workers import promotion  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.versions import Stage  # noqa: PLC0415
+    from lineside_workers.models import promotion  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.models.versions import Stage  # noqa: PLC0415
 
     versions = _versions(args)
     if not args.skip_stages:
@@ -148,10 +149,11 @@ def _rollback(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from lineside_workers import replay, side_by_side  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.hosting import replay  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.hosting.runner import Runner  # noqa: PLC0415
     from lineside_workers.recorded import reading  # noqa: PLC0415
-    from lineside_workers.runner import Runner  # noqa: PLC0415
     from lineside_workers.training import table  # noqa: PLC0415
+    from lineside_workers.watching import side_by_side  # noqa: PLC0415 - each command imports what it needs
 
     versions = _versions(args)
     runners = [

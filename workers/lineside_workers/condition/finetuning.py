@@ -19,10 +19,10 @@ from lineside_plugins.tasks.condition.scorers import Scorer
 from lineside_workers.condition.candidates import Bench, candidates, unwatched
 from lineside_workers.condition.heads import PROBLEMS, Costs
 from lineside_workers.condition.pretraining import Pretrained
-from lineside_workers.condition.splitting import PARTS, Split
 from lineside_workers.condition.tuning import Search
 from lineside_workers.condition.windows import Rows, counts
 from lineside_workers.errors import LabelError, SplitError
+from lineside_workers.recorded.splitting import PARTS, Split
 
 Say = Callable[[str], None]
 Floats = NDArray[np.float64]

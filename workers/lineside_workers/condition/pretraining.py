@@ -26,12 +26,12 @@ from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_workers.condition.channels import Channels, fitted, of_tags
 from lineside_workers.condition.run import CHECKPOINT, STATE, Recipe, Run, follow, stored_state
-from lineside_workers.condition.splitting import Split, of_mapping
 from lineside_workers.condition.windows import Rows, unlabelled
 from lineside_workers.errors import ModelError
 from lineside_workers.learning.curves import Curves
 from lineside_workers.learning.group import Place, group
 from lineside_workers.learning.pace import Pace
+from lineside_workers.recorded.splitting import Split, of_mapping
 
 Say = Callable[[str], None]
 Floats = NDArray[np.float64]

@@ -14,11 +14,11 @@ from lineside_plugins.tasks.condition import features
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_workers.condition import channels
 from lineside_workers.condition.channels import Channels
-from lineside_workers.condition.splitting import PARTS, Split
 from lineside_workers.errors import LabelError, RecordingError
 from lineside_workers.learning.encoders import Unlabelled
 from lineside_workers.recorded import labels as labelled
 from lineside_workers.recorded.reading import Floats, Recorded, grid, unit_of
+from lineside_workers.recorded.splitting import PARTS, Split
 
 STRIDE = 3  # cells between two training rows; neighbours tell the same
 AHEAD = 6  # cells by which pretraining looks ahead

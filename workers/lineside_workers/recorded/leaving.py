@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lineside_workers.learning import relations
 from lineside_workers.recorded.reading import Floats, Recorded, grid
-from lineside_workers.sensor_watch import SensorWatch
+from lineside_workers.watching.sensor_watch import SensorWatch
 
 PERIOD_S = 600.0  # cells that the limits of the watch were measured with
 

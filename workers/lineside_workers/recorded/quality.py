@@ -15,10 +15,10 @@ import numpy as np
 
 from lineside_plugins import registry
 from lineside_plugins.learning.drift import psi
-from lineside_workers.condition.splitting import PARTS, Split
 from lineside_workers.recorded.labels import Label, us
 from lineside_workers.recorded.leaving import departures
 from lineside_workers.recorded.reading import Floats, Recorded, TagSeries, unit_of
+from lineside_workers.recorded.splitting import PARTS, Split
 
 GAP_PERIODS = 5.0  # usual distances between two samples; more is a gap
 FROZEN_LEAST_S = 3600.0  # the same value for so long, in a tag that otherwise hardly repeats itself

@@ -15,9 +15,9 @@ from pydantic_core import from_json
 from lineside_plugins import meeting
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status, WireError, decode_batch, encode_result, sign, verify
-from lineside_workers import joining
-from lineside_workers.counter import Counter, Delivery
-from lineside_workers.figures import Figures
+from lineside_workers.requests import joining
+from lineside_workers.requests.counter import Counter, Delivery
+from lineside_workers.requests.figures import Figures
 
 logger = logging.getLogger(__name__)
 

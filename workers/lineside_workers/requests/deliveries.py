@@ -10,7 +10,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 
 from lineside_plugins import meeting
-from lineside_workers.counter import Counter
+from lineside_workers.requests.counter import Counter
 
 
 def install(counter: Counter) -> None:

@@ -19,9 +19,9 @@ from typing import NamedTuple
 from redis.exceptions import ResponseError
 
 from lineside_plugins import meeting
-from lineside_workers.line import LOSSES, Command, Line
-from lineside_workers.replies import Reply
-from lineside_workers.scripts import ANSWER, GIVE_BACK, TAKE
+from lineside_workers.requests.line import LOSSES, Command, Line
+from lineside_workers.requests.replies import Reply
+from lineside_workers.requests.scripts import ANSWER, GIVE_BACK, TAKE
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from lineside_plugins import registry
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status
 from lineside_workers.errors import RecordingError
+from lineside_workers.hosting.runner import Runner
 from lineside_workers.recorded.reading import Recorded, grid
-from lineside_workers.runner import Runner
-from lineside_workers.side_by_side import Pair, SideBySide, number
+from lineside_workers.watching.side_by_side import Pair, SideBySide, number
 
 BATCH = 256
 FAR = 0.1  # difference of a number within 0..1 that is worth a row

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lineside_workers import side_by_side
 from lineside_workers.errors import RolloutError
-from lineside_workers.side_by_side import Pair
-from lineside_workers.versions import Stage, Versions
+from lineside_workers.models.versions import Stage, Versions
+from lineside_workers.watching import side_by_side
+from lineside_workers.watching.side_by_side import Pair
 
 FOLDER = "beside"
 

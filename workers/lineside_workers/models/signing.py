@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 PRIVATE, TRUSTED, PEM = "signing.pem", "trusted", ".pem"
 LOCAL_NAME = "local"
-SHIPPED = Path(str(files("lineside_workers"))) / TRUSTED
+SHIPPED = Path(str(files("lineside_workers.models"))) / TRUSTED
 _PURPOSE = b"lineside model manifest 1\0"  # a signature made for anything else is none of a model
 _ALGORITHM = "ed25519"
 _SIGNATURE_MAX_BYTES = 4096

@@ -18,11 +18,11 @@ from lineside_plugins.enforcement import AdviceCheck, RefusedError, check_batch,
 from lineside_plugins.synthetic import synthetic_batch
 from lineside_plugins.types import Abstention, Advice, ContractError, FloatArray, Recommendation, WindowBatch
 from lineside_plugins.wire import BatchResult, Drift, Refusal, Status
-from lineside_workers import device as devices
-from lineside_workers.drift_watch import DriftWatch
 from lineside_workers.errors import ModelError, WorkerError
-from lineside_workers.stamp import Stamp
-from lineside_workers.store import ModelStore
+from lineside_workers.hosting import device as devices
+from lineside_workers.hosting.stamp import Stamp
+from lineside_workers.models.store import ModelStore
+from lineside_workers.watching.drift_watch import DriftWatch
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from typing import Any
 
 from lineside_plugins.contract import TrainedModel
 from lineside_workers.errors import ModelError, RolloutError
-from lineside_workers.manifest import MANIFEST
-from lineside_workers.store import CURRENT, ModelStore, Origin
+from lineside_workers.models.manifest import MANIFEST
+from lineside_workers.models.store import CURRENT, ModelStore, Origin
 
 ROLLOUT = "rollout.json"
 HISTORY_KEPT = 500

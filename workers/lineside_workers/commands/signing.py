@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from lineside_workers.errors import SigningError
-from lineside_workers.manifest import MANIFEST
-from lineside_workers.signing import PRIVATE, SHIPPED, KeyRing, key_id, make_private, write_public
-from lineside_workers.store import ModelStore
+from lineside_workers.models.manifest import MANIFEST
+from lineside_workers.models.signing import PRIVATE, SHIPPED, KeyRing, key_id, make_private, write_public
+from lineside_workers.models.store import ModelStore
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -13,8 +13,8 @@ from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as SilentError
 
-from lineside_workers import broker
-from lineside_workers.replies import Replies, Reply
+from lineside_workers.requests import broker
+from lineside_workers.requests.replies import Replies, Reply
 
 Command: TypeAlias = Sequence[str | bytes | memoryview | int | float]
 LOSSES = (ConnectionLostError, SilentError, OSError)

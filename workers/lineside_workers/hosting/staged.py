@@ -20,15 +20,15 @@ from pathlib import Path
 
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status
-from lineside_workers import side_by_side
-from lineside_workers.candidate_watch import CandidateWatch
-from lineside_workers.combining import merged, rows_of
 from lineside_workers.errors import ModelError, WorkerError
-from lineside_workers.promotion import beside
-from lineside_workers.runner import Runner
-from lineside_workers.side_by_side import Pair, SideBySide
-from lineside_workers.store import ModelStore
-from lineside_workers.versions import Rollout, Stage, Versions
+from lineside_workers.hosting.candidate_watch import CandidateWatch
+from lineside_workers.hosting.combining import merged, rows_of
+from lineside_workers.hosting.runner import Runner
+from lineside_workers.models.promotion import beside
+from lineside_workers.models.store import ModelStore
+from lineside_workers.models.versions import Rollout, Stage, Versions
+from lineside_workers.watching import side_by_side
+from lineside_workers.watching.side_by_side import Pair, SideBySide
 
 logger = logging.getLogger(__name__)
 

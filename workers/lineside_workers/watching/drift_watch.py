@@ -29,7 +29,7 @@ from lineside_plugins.contract import DataType, Outputs
 from lineside_plugins.types import Abstention, Recommendation, WindowBatch
 from lineside_plugins.wire import Drift
 from lineside_workers.learning.relations import Relation
-from lineside_workers.sensor_watch import SensorWatch
+from lineside_workers.watching.sensor_watch import SensorWatch
 
 logger = logging.getLogger(__name__)
 

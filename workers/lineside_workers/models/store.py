@@ -35,7 +35,7 @@ from safetensors.numpy import save as tensors_to_bytes
 from lineside_plugins.contract import TrainedModel
 from lineside_plugins.types import ModelData
 from lineside_workers.errors import ModelError
-from lineside_workers.manifest import (
+from lineside_workers.models.manifest import (
     CONFIG,
     FORMAT,
     MANIFEST,
@@ -49,8 +49,8 @@ from lineside_workers.manifest import (
     read_manifest,
     read_verified,
 )  # fmt: skip
-from lineside_workers.shipped import builtin_folder
-from lineside_workers.signing import KeyRing
+from lineside_workers.models.shipped import builtin_folder
+from lineside_workers.models.signing import KeyRing
 
 CURRENT = "current"
 

@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from lineside_workers.errors import WorkerError
-from lineside_workers.figures import Figures
-from lineside_workers.side_by_side import Pair
+from lineside_workers.requests.figures import Figures
+from lineside_workers.watching.side_by_side import Pair
 
 Compared = tuple[str, str, str]
 """Task, version and stage."""

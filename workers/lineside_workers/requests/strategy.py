@@ -18,7 +18,7 @@ from celery.exceptions import InvalidTaskError
 from celery.worker import state
 from celery.worker.strategy import default
 
-from lineside_workers.desk import Turn
+from lineside_workers.requests.desk import Turn
 
 logger = logging.getLogger(__name__)
 

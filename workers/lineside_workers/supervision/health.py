@@ -8,8 +8,8 @@ import redis
 from redis.exceptions import RedisError
 
 from lineside_plugins import meeting
-from lineside_workers import broker
 from lineside_workers.errors import WorkerError
+from lineside_workers.requests import broker
 from lineside_workers.settings import WorkerSettings
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lineside_workers.heartbeat import PERIOD_S
+from lineside_workers.supervision.heartbeat import PERIOD_S
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from lineside_plugins.registry import TaskError
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status
-from lineside_workers import device as devices
 from lineside_workers.errors import WorkerError
+from lineside_workers.hosting import device as devices
+from lineside_workers.hosting.staged import Staged
+from lineside_workers.models.store import ModelStore
 from lineside_workers.settings import WorkerSettings
-from lineside_workers.side_by_side import Pair
-from lineside_workers.staged import Staged
-from lineside_workers.store import ModelStore
+from lineside_workers.watching.side_by_side import Pair
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lineside_workers.errors import ModelError
-from lineside_workers.signing import KeyRing
+from lineside_workers.models.signing import KeyRing
 
 FORMAT = 1
 TENSORS, CONFIG, METRICS, REPORT, MANIFEST, SIGNATURE = (

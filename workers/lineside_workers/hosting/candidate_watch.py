@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lineside_plugins.wire import BatchResult, Status
-from lineside_workers.runner import FAULTS
-from lineside_workers.versions import Limits
+from lineside_workers.hosting.runner import FAULTS
+from lineside_workers.models.versions import Limits
 
 KEEP = 0.98  # of the past at each batch: about the newest fifty batches count
 

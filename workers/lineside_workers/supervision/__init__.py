@@ -1,0 +1,1 @@
+"""Worker processes kept alive, and how they stand: heartbeat, figures, lanes."""
