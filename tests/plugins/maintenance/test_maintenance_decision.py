@@ -92,6 +92,27 @@ def test_threshold_is_tuned_to_what_failures_cost() -> None:
     assert cheap == 0.5
 
 
+def test_the_horizon_that_tells_tonight_from_tomorrow_decides() -> None:
+    """Where a day's score rises in every life long before its end and a near one only then, the near one is chosen."""
+    lives = [(machine(), Life(0.0, 100 * HOUR, True, True, "")) for _ in range(20)]
+    until = np.tile([60.0, 20.0, 3.0], 20)
+    rows = table(lives, until, np.repeat(np.arange(20), 3))
+    scores = {24.0: np.tile([0.1, 0.9, 0.9], 20), 6.0: np.tile([0.1, 0.1, 0.9], 20)}
+    horizon, threshold, found = decision.best_horizon(rows, scores, decision.Costs(8.0, 2.0), np.array([0.05, 0.5]))
+    assert (horizon, threshold) == (6.0, 0.5)
+    assert found.hours == pytest.approx(20 * 97.0)
+
+
+def test_of_thresholds_that_cost_the_same_the_middle_is_taken() -> None:
+    """Neither the lowest, which throws life away, nor the highest, which a slightly other plant would punish."""
+    lives = [(machine(), Life(0.0, 100 * HOUR, True, True, "")) for _ in range(20)]
+    rows = table(lives, np.tile([60.0, 3.0], 20), np.repeat(np.arange(20), 2))
+    score = np.tile([0.1, 0.9], 20)
+    grid = np.array([0.05, 0.2, 0.4, 0.6, 0.95])
+    threshold, _ = decision.best_threshold(rows, score, decision.Costs(8.0, 2.0), grid)
+    assert threshold == 0.4
+
+
 def test_costs_are_read_off_the_recordings() -> None:
     """The price of a repair is the time between failure and the next life, and likewise for planned renewals."""
     lives = (

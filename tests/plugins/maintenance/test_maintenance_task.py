@@ -164,6 +164,7 @@ def test_worn_machine_is_flagged_and_a_noisy_quarter_of_an_hour_is_not(
     assert said.value["mode"] == "bearing"
     assert said.value["device_health"] == DeviceHealth.MAINTENANCE_REQUIRED
     assert said.reasons[0].tag in ("VibKurtosis", "VibRms")
+    assert said.reasons[-1].text.startswith("failure within ")
     assert flagged(shipped, noisy, renewed(70, END)).value["flag"] is False
 
 

@@ -30,9 +30,13 @@ NO_SIGN = Reason("VibRms", 0.0, "no sign of wear against this machine's own leve
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Everything learned beside the models. Margins widen the 5 % and 95 % quantiles of log(1 + remaining life)."""
+    """Everything learned beside the models. Margins widen the 5 % and 95 % quantiles of log(1 + remaining life).
+
+    The flag is raised where the probability of a failure within ``horizon_h`` exceeds ``threshold``.
+    """
 
     threshold: float
+    horizon_h: float
     lags: tuple[int, ...]
     low_margin: float
     high_margin: float
@@ -73,24 +77,25 @@ class Advisor:
         now = f.features(values, end_s, age_s, self.compensation, period_s=batch.period_s)[:, 0]
         curve = survival.curve(self.hazards.hazard(now))
         p = survival.failure_probability(curve)
-        flag = (p > self.threshold) & ~(age_s < 3600.0 * self.config.min_age_h)
+        near = survival.failure_probability(curve, self.rule.horizon_h)
+        flag = (near > self.threshold) & ~(age_s < 3600.0 * self.config.min_age_h)
         if flag.any():
             flag[flag] = self._lasting(values[flag], end_s[flag], age_s[flag], batch.period_s)
         life = lives(curve, self.rule)
-        telling = np.flatnonzero(p > WORTH_EXPLAINING)
-        modes = self._modes(now, p, telling)
+        telling = np.flatnonzero((p > WORTH_EXPLAINING) | flag)
+        modes = self._modes(now, near, telling)
         reasons = dict(zip(telling.tolist(), self._reasons(now[telling]), strict=True))
         seen = now[:, RUNNING_SHARE] * values.shape[1] >= CELLS_NEEDED - 0.5
         state = values[:, -1, f.STATE]
         out: list[Advice | None] = []
         for i in range(len(batch)):
-            found = _Finding(float(end_s[i]), bool(flag[i]), float(p[i]), _three(life[i]), modes[i])
+            found = _Finding(float(end_s[i]), bool(flag[i]), float(p[i]), float(near[i]), _three(life[i]), modes[i])
             if state[i] == f.FAILED:
                 out.append(_standing(found, failed=_failed(records[i].get("events", ()))))
             elif state[i] == f.MAINTAINED or not seen[i]:
                 out.append(None)
             else:
-                out.append(_advice(found, self.threshold, reasons.get(i, (NO_SIGN,))))
+                out.append(self._advice(found, reasons.get(i, (NO_SIGN,))))
         return out
 
     @property
@@ -105,15 +110,31 @@ class Advisor:
             return np.ones(len(values), dtype=np.bool_)
         x = f.features(values, end_s, age_s, self.compensation, period_s=period_s, lags=earlier)
         hazard = self.hazards.hazard(x.reshape(-1, x.shape[2]), survival.DECISION_INTERVALS)
-        p = survival.failure_probability(survival.curve(hazard)).reshape(x.shape[:2])
-        return np.asarray((p > self.threshold).all(axis=1))
+        near = survival.failure_probability(survival.curve(hazard), self.rule.horizon_h).reshape(x.shape[:2])
+        return np.asarray((near > self.threshold).all(axis=1))
 
-    def _modes(self, x: Floats, p: Floats, telling: NDArray[np.intp]) -> list[str]:
+    def _advice(self, found: _Finding, reasons: tuple[Reason, ...]) -> Advice:
+        health = DeviceHealth.NORMAL
+        if found.flag:
+            health = DeviceHealth.MAINTENANCE_REQUIRED
+            risk = f"failure within {self.rule.horizon_h:.0f} h: {found.near:.0%}; asked for above {self.threshold:.1%}"
+            reasons = (*reasons, Reason("State", 0.0, risk))
+        elif found.mode == "sensor_drift":
+            health = DeviceHealth.CHECK_FUNCTION
+            reasons = (
+                Reason("VibRms", 1.0, "vibration rose alone, as it does when the sensor drifts, not the machine"),
+            )
+        elif found.near > 0.5 * self.threshold:
+            health = DeviceHealth.OFF_SPEC
+        confidence = found.p if found.flag else 1.0 - found.p
+        return Advice(found.value(health), confidence, found.life[1:], reasons)
+
+    def _modes(self, x: Floats, near: Floats, telling: NDArray[np.intp]) -> list[str]:
         """What is likely wrong with each machine; a drifting sensor is named as long as nothing is to be done."""
         modes = ["none"] * len(x)
         for i, bearing in zip(telling.tolist(), self.modes.margin(x[telling]).tolist(), strict=True):
             modes[i] = "bearing" if bearing > 0.0 else "lubrication"
-        for i in np.flatnonzero((self.drift.margin(x) > 0.0) & (p < self.threshold)).tolist():
+        for i in np.flatnonzero((self.drift.margin(x) > 0.0) & (near < self.threshold)).tolist():
             modes[i] = "sensor_drift"
         return modes
 
@@ -134,6 +155,7 @@ def read_rule(config: Mapping[str, object]) -> Rule:
     r = cast("Mapping[str, Any]", config["rule"])
     return Rule(
         threshold=float(r["threshold"]),
+        horizon_h=float(r.get("horizon_h", survival.HORIZON_H)),  # models from before it was learned decide by a day
         lags=tuple(int(n) for n in r["lags"]),
         low_margin=float(r["low_margin"]),
         high_margin=float(r["high_margin"]),
@@ -167,11 +189,15 @@ def _three(life: Floats) -> tuple[float, float, float]:
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """What was found about one machine at ``end_s``; ``life`` = (median, low, high) in h."""
+    """What was found about one machine at ``end_s``; ``life`` = (median, low, high) in h.
+
+    ``p`` is the failure probability within a day, ``near`` that within the rule's horizon.
+    """
 
     end_s: float
     flag: bool
     p: float
+    near: float
     life: tuple[float, float, float]
     mode: str
 
@@ -193,25 +219,12 @@ class _Finding:
 def _standing(found: _Finding, *, failed: bool) -> Advice:
     """A machine that stands still with a fault: nothing to ask for, the crew is on its way."""
     if failed:
-        found = _Finding(found.end_s, flag=False, p=1.0, life=(0.0, 0.0, 0.0), mode="none")
+        found = _Finding(found.end_s, flag=False, p=1.0, near=1.0, life=(0.0, 0.0, 0.0), mode="none")
         reason = Reason("State", 1.0, "the machine has failed and is under repair")
     else:
         found = replace(found, flag=False)
         reason = Reason("State", 1.0, "the machine stands still with a fault that ends no life, such as a broken tool")
     return Advice(found.value(DeviceHealth.FAILURE), found.p if failed else 1.0 - found.p, found.life[1:], (reason,))
-
-
-def _advice(found: _Finding, threshold: float, reasons: tuple[Reason, ...]) -> Advice:
-    health = DeviceHealth.NORMAL
-    if found.flag:
-        health = DeviceHealth.MAINTENANCE_REQUIRED
-    elif found.mode == "sensor_drift":
-        health = DeviceHealth.CHECK_FUNCTION
-        reasons = (Reason("VibRms", 1.0, "vibration rose alone, as it does when the sensor drifts, not the machine"),)
-    elif found.p > 0.5 * threshold:
-        health = DeviceHealth.OFF_SPEC
-    confidence = found.p if found.flag else 1.0 - found.p
-    return Advice(found.value(health), confidence, found.life[1:], reasons)
 
 
 def _words(group: str, row: Floats) -> str:

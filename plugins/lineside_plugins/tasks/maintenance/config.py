@@ -15,7 +15,10 @@ class MaintenanceConfig(TaskConfig):
         default=120.0, gt=0, description="How long a recommendation stays valid, s of event time."
     )
     threshold: float | None = Field(
-        default=None, gt=0, lt=1, description="Failure probability that raises the flag; empty = the cost-tuned one."
+        default=None,
+        gt=0,
+        lt=1,
+        description="Failure probability within the rule's horizon that raises the flag; empty = the cost-tuned one.",
     )
     min_age_h: float = Field(
         default=4.0, ge=0, description="No flag so soon after a renewal, h; the window is still filling."

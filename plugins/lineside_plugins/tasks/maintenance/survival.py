@@ -17,6 +17,7 @@ EDGES_H = (0.0, 6.0, 12.0, 24.0, 48.0, 96.0, 192.0)
 INTERVALS = len(EDGES_H) - 1
 DECISION_INTERVALS = 3  # the first three end at 24 h, the horizon in which a failure is to be foreseen
 HORIZON_H = EDGES_H[DECISION_INTERVALS]
+ACT_HORIZONS_H = EDGES_H[1 : DECISION_INTERVALS + 1]  # within which of them a failure decides the flag is learned
 RUL_CAP_H = 240.0  # beyond the last edge nothing was learned; "at least this long"
 
 

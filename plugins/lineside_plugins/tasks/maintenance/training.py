@@ -34,7 +34,7 @@ LAGS = (0, 2)  # the flag must hold now and half an hour ago
 COVERAGE = 0.9
 SHARE_OF_PLANTS = 0.8
 ENOUGH_ROWS = 100  # of lives that ended in failure, for a plant to have a margin of its own
-THRESHOLDS = np.round(np.geomspace(0.02, 0.9, 40), 3)
+THRESHOLDS = np.round(np.geomspace(0.005, 0.9, 60), 4)
 AGES_H = np.arange(20.0, 300.0, 10.0)
 Measure: TypeAlias = Callable[[NDArray[np.bool_], Floats], float]
 MEASURES: dict[str, Measure] = {
@@ -99,7 +99,7 @@ def evaluate(model: ModelData, test: Sequence[Recording], *, device: str) -> Map
     stored = model.config["costs_h"]
     assert isinstance(stored, Mapping)  # noqa: S101  written by fit
     costs = decision.Costs(float(stored["repair_h"]), float(stored["planned_h"]))
-    score = _lasting(advisor.hazards, judged)
+    score = _lasting(advisor.hazards, judged)[advisor.rule.horizon_h]
     moments = decision.first_moments(judged, score, advisor.rule.threshold)
     out = {"test": _counts(judged), **_measures(advisor.hazards, judged, costs, intervals=True)}
     out |= _life_measures(advisor, judged)
@@ -150,11 +150,19 @@ def _finding(fitting: Rows, label: NDArray[np.int64], late: NDArray[np.bool_], s
     return TreeEnsemble.from_gradient_boosting(model.fit(seen_columns(fitting.x[used, 0]), label[used]))
 
 
-def _lasting(model: Hazards, judged: Rows) -> Floats:
-    """The score the flag is decided by: the least failure probability over the lags (R,)."""
+def _lasting(model: Hazards, judged: Rows) -> dict[float, Floats]:
+    """The scores the flag may be decided by, by horizon: the least failure probability over the lags (R,)."""
     r, looks, width = judged.x.shape
     hazard = model.hazard(judged.x.reshape(-1, width), survival.DECISION_INTERVALS)
-    return np.asarray(survival.failure_probability(survival.curve(hazard)).reshape(r, looks).min(axis=1))
+    return _least(hazard.reshape(r, looks, -1))
+
+
+def _least(hazard: Floats) -> dict[float, Floats]:
+    """The least failure probability over the looks of ``hazard`` (R, looks, K), by horizon."""
+    curves = [survival.curve(hazard[:, i]) for i in range(hazard.shape[1])]
+    return {
+        h: np.min([survival.failure_probability(curve, h) for curve in curves], axis=0) for h in survival.ACT_HORIZONS_H
+    }
 
 
 def _loss(model: Hazards, judged: Rows) -> float:
@@ -182,14 +190,14 @@ def _across_plants(table: Rows, learn: Learn) -> Floats:
 
 
 def _rule(table: Rows, hazard: Floats, costs: decision.Costs) -> dict[str, Any]:
-    """Threshold by replayed cost and conformal margins by coverage, both from ``hazard`` of unseen plants."""
-    looks = [survival.failure_probability(survival.curve(hazard[:, i])) for i in range(hazard.shape[1])]
-    threshold, replayed = decision.best_threshold(table, np.min(looks, axis=0), costs, THRESHOLDS)
+    """Horizon and threshold by replayed cost, conformal margins by coverage, all from ``hazard`` of unseen plants."""
+    horizon, threshold, replayed = decision.best_horizon(table, _least(hazard), costs, THRESHOLDS)
     ended = table.failed
     truth = np.log1p(np.minimum(table.until_h, survival.RUL_CAP_H))[ended]
     low, high = np.log1p(survival.quantile(survival.curve(hazard[ended, 0]), np.array([0.05, 0.95]))).T
     return {
         "threshold": threshold,
+        "horizon_h": horizon,
         "lags": list(LAGS),
         "low_margin": _margin(low - truth, table.unit[ended]),
         "high_margin": _margin(truth - high, table.unit[ended]),
@@ -220,9 +228,9 @@ def _measures(model: Hazards, judged: Rows, costs: decision.Costs, *, intervals:
 
         everything = np.arange(len(label))
         found[name] = _rounded(metrics.over_units(units, of, draws=100)) if intervals else round(of(everything), 4)
-    threshold, replayed = decision.best_threshold(judged, _lasting(model, judged), costs, THRESHOLDS)
+    horizon, threshold, replayed = decision.best_horizon(judged, _lasting(model, judged), costs, THRESHOLDS)
     age, by_age = decision.best_age(judged.lives, costs, AGES_H)
-    found["best_replay"] = {"threshold": threshold, **_replayed(replayed)}
+    found["best_replay"] = {"horizon_h": horizon, "threshold": threshold, **_replayed(replayed)}
     found["best_age_replay"] = {"age_h": age, **_replayed(by_age)}
     return found
 
