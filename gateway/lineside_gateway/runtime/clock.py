@@ -89,6 +89,10 @@ class EventClock:
         e, w = self._pairs[-1]
         return round(w + (event_us - e) / self.rate)
 
+    def age_s(self, event_us: int, wall_us: int) -> float | None:
+        """Wall time at ``wall_us`` since event time was ``event_us``; None until the rate can be told."""
+        return None if self._rate() is None else (wall_us - self.wall_us(event_us, wall_us)) / 1e6
+
     def event_us(self, wall_us: int) -> int:
         """Event time at ``wall_us``, carried on for at most two seconds after the last pair; ``wall_us`` before any."""
         if not self._pairs:

@@ -274,8 +274,8 @@ class Pipeline:
             await parts.hosted.publish(rec, good_for_s=self._good_for_s(rec))
         except PublishError as e:
             logger.warning("not_published task=%s equipment=%s why=%s", rec.task, rec.equipment_id, e)
-        wall_us = time.time_ns() // 1000
-        parts.ledger.task(rec.task).latency((wall_us - parts.feed.clock.wall_us(request.end_us, wall_us)) / 1e6)
+        if (age_s := parts.feed.clock.age_s(request.end_us, time.time_ns() // 1000)) is not None:
+            parts.ledger.task(rec.task).latency(age_s)
         self._decide(request, rec)
 
     def _good_for_s(self, rec: Recommendation) -> float:

@@ -64,3 +64,10 @@ def test_the_clock_of_a_server_may_be_hours_off() -> None:
     assert server.here_us(START + S, START + HOUR + S + 300_000) == START + HOUR + S
     assert server.here_us(START + 2 * S, START + 2 * S) == START + 2 * S
     assert server.here_us(START + 3 * S, START + 3 * S + HOUR) == START + 3 * S + HOUR
+
+
+def test_an_age_is_told_once_the_rate_is_known() -> None:
+    """At sixty times real time an hour ago is a minute ago; until the rate can be told nobody knows."""
+    assert observed(60.0, seconds=1).age_s(START - HOUR, START) is None
+    clock, now = observed(60.0), START + round(9.9 * S)
+    assert clock.age_s(START + round(60 * 9.9 * S) - HOUR, now) == pytest.approx(60.0)
