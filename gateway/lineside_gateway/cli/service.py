@@ -36,17 +36,12 @@ def run(
 
     Example: lineside run lineside.yaml
     """
-    from lineside_gateway.publish.access import nobody_may_come  # noqa: PLC0415
     from lineside_gateway.runtime import Gateway  # noqa: PLC0415 - asyncua and Celery take a second to import
     from lineside_gateway.settings import load_settings  # noqa: PLC0415
 
     set_up_logging(verbose=verbose)
     gateway = Gateway(load_settings(file))
     console = Console(stderr=True)
-    for sentence in gateway.found.problems.values():
-        console.print(f"[yellow]left out:[/] {sentence}", highlight=False)
-    if nobody := nobody_may_come(gateway.settings.gateway):
-        console.print(f"[yellow]no user:[/] {nobody}", highlight=False, soft_wrap=True)
     asyncio.run(_serve(gateway, console))
 
 

@@ -81,7 +81,7 @@ async def _asked(way: WayIn, *, ledger: bool, tags: str) -> Table:
         return _equipment_table(await equipment_ledger(way))
     table = Table("", "", box=None, show_header=False)
     for name, value in (await inquire(way)).items():
-        table.add_row(name, escape(str(value)))
+        table.add_row(name, _cell(value))
     return table
 
 

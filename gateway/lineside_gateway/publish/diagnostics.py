@@ -43,6 +43,9 @@ _FIELDS = (
     Field("ledger_dropped", FieldType.UINT64, "Samples dropped, each with a reason"),
     Field("ledger_pending", FieldType.UINT64, "Samples waiting for their window"),
     Field("ledger_balanced", FieldType.BOOLEAN, "received = used + dropped + pending"),
+    Field(
+        "problems", FieldType.STRING, "What keeps recommendations from coming, one sentence each; empty while nothing"
+    ),
     Field("drift_alarm", FieldType.BOOLEAN, "What models read or say has drifted from what they learned from"),
     Field("drift_cause", FieldType.STRING, "What has drifted, one sentence each; empty while nothing has"),
 )
@@ -76,6 +79,10 @@ class DiagnosticNodes:
     async def show_mode(self, demoted: bool) -> None:
         """Show whether the plant-wide switch demotes all to advisory."""
         await self._set("plant_mode", (Mode.ADVISORY if demoted else Mode.CLOSED_LOOP).value)
+
+    async def show_problems(self, sentences: Sequence[str]) -> None:
+        """Show what keeps recommendations from coming."""
+        await self._set("problems", "; ".join(sentences))
 
     async def show_drift(self, causes: Sequence[str]) -> None:
         """Show what has drifted; the alarm is off where nothing has."""

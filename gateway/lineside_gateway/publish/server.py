@@ -229,6 +229,11 @@ class HostedServer:
         if self._ledger is not None:
             await self._ledger.show()
 
+    async def show_problems(self, sentences: Sequence[str]) -> None:
+        """Show what keeps recommendations from coming: one sentence each, none while nothing does."""
+        if self._diagnostics is not None:
+            await self._diagnostics.show_problems(sentences)
+
     async def show_service(self, level: int, partners: Sequence[str]) -> None:
         """Show the ServiceLevel, and the ApplicationUris of the other servers of a fleet."""
         if self._redundancy is not None:
@@ -262,6 +267,7 @@ class HostedServer:
         await self._diagnostics.build(layout, self._gateway_id)
         await self._diagnostics.show_mode(self._demoted)
         await self._diagnostics.show_drift(())
+        await self._diagnostics.show_problems(())
         if self._pages is not None:
             self._ledger = LedgerNodes(builder, self._pages)
             await self._ledger.build()

@@ -50,6 +50,14 @@ class Binder:
         """Tasks that look at this piece of equipment."""
         return [task for name, task in self._tasks.items() if equipment_id in self._bound[name]]
 
+    def unbound(self, equipment: Sequence[Equipment]) -> tuple[str, ...]:
+        """One sentence for each task that applies to none of ``equipment``: what the machine nearest to it lacks."""
+        return tuple(
+            f"task '{name}' applies to no equipment: {task.lacking(equipment)}; lineside check --connect shows each tag"
+            for name, task in self._tasks.items()
+            if not self._bound[name]
+        )
+
     def _allow(self, task: BoundTask, equipment: Sequence[Equipment]) -> None:
         """The allow-list: tags that a rule of this task sets, with the bounds their nodes declare."""
         for rule in task.settings.write:

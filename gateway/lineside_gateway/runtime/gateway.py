@@ -65,8 +65,6 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.found = bind_tasks(settings)
-        for sentence in self.found.problems.values():
-            logger.error("task_left_out %s", sentence)
         self.ledger = Ledger()
         table = TagTable()
         self.ledger.values = table.tally
@@ -170,7 +168,7 @@ class Gateway:
                     keep_to(self.settings.privacy, self._operators.labels, disk.journal, lambda: self.now)
                 )
                 group.create_task(self._tape.run(), name="recording")
-                service = Service(self.links, self._watch, self.hosted, self._member)
+                service = Service(self.links, self._watch, self.hosted, self._member, self._idle)
                 group.create_task(service.run(), name="ServiceLevel")
                 source = Source(self.ledger, it, disk.store, self._pipeline, self.feed.table.pages, service)
                 group.create_task(serve_metrics(self.settings.metrics, source), name="metrics")
@@ -235,6 +233,9 @@ class Gateway:
 
     def _unbacked(self, tasks: Sequence[str]) -> str:
         return "the gateway is starting" if self._watch is None else self._watch.unbacked(tasks)
+
+    def _idle(self) -> tuple[str, ...]:
+        return (*self.found.problems.values(), *self._resolutions.unbound)
 
     # ---- what the feed tells
 

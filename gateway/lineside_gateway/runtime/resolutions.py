@@ -37,6 +37,16 @@ class Resolutions:
         except LinesideError as e:  # a sink must not raise: the gateway ends, not the connection
             self._queue.put_nowait((server, e))
 
+    @property
+    def unbound(self) -> tuple[str, ...]:
+        """One sentence for each task that applies to nothing, once all servers have come up."""
+        found = self._feed.equipment
+        return self._binder.unbound([e for each in found.values() for e in each]) if self._complete else ()
+
+    @property
+    def _complete(self) -> bool:
+        return len(self._feed.equipment) == self._servers
+
     async def run(self, shown: Callable[[], Awaitable[None]]) -> None:
         """Host nodes until cancelled; ``shown`` is awaited after new ones.
 
@@ -49,8 +59,7 @@ class Resolutions:
                 raise new
             if new:
                 await self._hosted.add(new)
-                complete = len(self._feed.equipment) == self._servers
-                await asyncio.to_thread(self._before.keep, new, complete=complete)
+                await asyncio.to_thread(self._before.keep, new, complete=self._complete)
                 for nodes in new:
                     if why := self._fleet.why_not(nodes.equipment_id):
                         await self._hosted.fault(nodes.task, nodes.equipment_id, why, Fault.STANDBY)

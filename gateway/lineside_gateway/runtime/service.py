@@ -1,9 +1,10 @@
-"""How much a client may count on this gateway, told as OPC UA redundancy does: ServiceLevel and partners."""
+"""How much a client may count on this gateway: ServiceLevel and partners as in OPC UA redundancy, and what is wrong."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lineside_gateway.fleet import Member
@@ -11,6 +12,8 @@ from lineside_gateway.opcua.client import ServerLink
 from lineside_gateway.opcua.session import LinkState
 from lineside_gateway.publish import HostedServer
 from lineside_gateway.runtime.worker_watch import WorkerWatch
+
+logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 NO_DATA, STANDBY, DEGRADED, HEALTHY, FULL = 1, 100, 199, 200, 255
@@ -41,15 +44,30 @@ class Strength:
 
 
 class Service:
-    """Shows the gateway's ServiceLevel twice a second. ``member`` is None where there is no fleet."""
+    """Shows ServiceLevel and problems twice a second.
+
+    Args:
+        links: The servers read.
+        watch: Which task has a worker.
+        hosted: Where they are shown.
+        member: None where there is no fleet.
+        idle: One sentence for each task that cannot run at all.
+    """
 
     def __init__(
-        self, links: Sequence[ServerLink], watch: WorkerWatch, hosted: HostedServer, member: Member | None
+        self,
+        links: Sequence[ServerLink],
+        watch: WorkerWatch,
+        hosted: HostedServer,
+        member: Member | None,
+        idle: Callable[[], Sequence[str]],
     ) -> None:
         self._links = links
         self._watch = watch
         self._hosted = hosted
         self.member = member
+        self._idle = idle
+        self._told: set[str] = set()
 
     @property
     def level(self) -> int:
@@ -63,4 +81,15 @@ class Service:
         """Until cancelled."""
         while True:
             await self._hosted.show_service(self.level, self.member.partners if self.member else ())
+            await self._hosted.show_problems(self._problems())
             await asyncio.sleep(LOOK_EVERY_S)
+
+    def _problems(self) -> tuple[str, ...]:
+        """Each in one sentence; links and watch have logged theirs."""
+        idle = self._idle()
+        for sentence in idle:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                logger.error("task_idle %s", sentence)
+        away = (link.status for link in self._links if link.status.state is not LinkState.CONNECTED)
+        return (*(f"server '{s.server}': {s.error or s.state.value}" for s in away), *self._watch.missing, *idle)

@@ -39,6 +39,16 @@ class BoundTask:
         named = any(fnmatch.fnmatchcase(equipment.id, p) for p in self.settings.equipment_patterns)
         return named and all(tag in equipment.tags for tag in self.inputs.requires)
 
+    def lacking(self, equipment: Iterable[Equipment]) -> str:
+        """What the named equipment that comes nearest to the task lacks, in words."""
+        patterns = self.settings.equipment_patterns
+        named = [e for e in equipment if any(fnmatch.fnmatchcase(e.id, p) for p in patterns)]
+        if not named:
+            return f"none is named {' or '.join(repr(p) for p in patterns)}"
+        absent = {e.id: [t for t in self.inputs.requires if t not in e.tags] for e in named}
+        nearest = min(absent, key=lambda name: len(absent[name]))
+        return f"'{nearest}' has no tag {', '.join(absent[nearest])}"
+
     def binding(self, equipment: Iterable[Equipment], line_id: str) -> Binding:
         """The windower's binding over all of ``equipment`` that the task applies to."""
         ids = tuple(e.id for e in equipment if self.applies_to(e))

@@ -50,6 +50,11 @@ class WorkerWatch:
         return ""
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """Each different cause for which a task has no worker, in words; nobody is missed in the first 20 s."""
+        return tuple(dict.fromkeys(cause for _, cause in self._absent.values()))
+
+    @property
     def backed(self) -> bool:
         """Whether a worker stands behind each task."""
         return not self.unbacked(self._tasks)

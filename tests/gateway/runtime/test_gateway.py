@@ -125,6 +125,9 @@ async def test_an_absent_server_and_a_missing_node_leave_the_rest_running(plc, t
         gone = next(s for s in gateway.status.servers if s.name == "GONE")
         assert str(free_port) in gone.error
         assert gone.state != "connected"
+        problems = (await flat(gateway, "gateway.problems")).Value.Value
+        assert problems.startswith("server 'GONE': ")
+        assert str(free_port) in problems
 
 
 async def test_without_a_worker_nodes_turn_bad_and_say_why(
@@ -141,6 +144,8 @@ async def test_without_a_worker_nodes_turn_bad_and_say_why(
             await asyncio.sleep(0.1)
         assert "lineside worker --tasks overheat" in str(text.Value.Value)
         assert not (await flat(gateway, "M1.overheat.flag")).StatusCode.is_good()
+        await asyncio.sleep(1.0)  # problems are shown twice a second
+        assert "lineside worker --tasks overheat" in (await flat(gateway, "gateway.problems")).Value.Value
 
 
 async def test_heartbeats_tell_both_sides(plc, tmp_path: Path) -> None:
