@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lineside_gateway.cli import main
+
 MINIMAL = """version: 1
 gateway: {{endpoint: "opc.tcp://127.0.0.1:{port}/lineside", data_dir: {data}}}
 servers: [{{name: PLC, url: "opc.tcp://127.0.0.1:{dead}"}}]
@@ -93,6 +95,15 @@ def test_check_connect_names_the_server_it_cannot_reach(settings) -> None:
 def test_a_missing_file_is_one_sentence() -> None:
     """A settings file that is not there is named."""
     one_sentence(lineside("run", "nowhere.yaml"), "nowhere.yaml")
+
+
+def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a gateway box `lineside evaluate` says what to install, brackets and all."""
+    monkeypatch.setattr("lineside_gateway.cli.extras.find_spec", lambda _name: None)
+    monkeypatch.setattr("sys.argv", ["lineside", "evaluate"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "pip install 'lineside[trials]'" in capsys.readouterr().err
 
 
 def test_status_of_a_gateway_that_is_not_there() -> None:

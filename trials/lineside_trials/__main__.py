@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from lineside_gateway.errors import LinesideError
 from lineside_plant import PlantError
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         started = time.monotonic()
         outcomes = run(Campaign(replications, args.settings, args.jobs, args.through_opcua), console)
     except (LinesideError, TaskError, WorkerError, PlantError) as e:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {e}", highlight=False)
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(e))}", highlight=False)
         return CANNOT_GO_ON
     console.print(*summary.tables(outcomes), sep="\n")
     plot = args.plot or (args.json.with_suffix(".png") if args.json else None)

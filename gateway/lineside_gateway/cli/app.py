@@ -6,6 +6,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from lineside_gateway.cli import (
     fleet,
@@ -55,5 +56,5 @@ def main() -> None:
     try:
         app()
     except (LinesideError, TaskError) as e:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {e}", highlight=False, markup=True)
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(e))}", highlight=False)
         sys.exit(CANNOT_GO_ON)

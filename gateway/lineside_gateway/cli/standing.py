@@ -65,7 +65,7 @@ def status(
         table = asyncio.run(_asked(way, ledger=ledger and not health, tags="" if health else tags))
     except GatewayNotSeenError as e:
         if not health:
-            Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {e}", highlight=False)
+            Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(e))}", highlight=False)
         raise typer.Exit(FAILED if health else CANNOT_GO_ON) from e
     if not health:
         Console().print(table)

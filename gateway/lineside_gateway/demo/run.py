@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.text import Text
 
 from lineside_gateway import processes
@@ -71,7 +72,7 @@ def run_demo(options: DemoOptions) -> int:
             report = asyncio.run(demo.run())
             for child in children:
                 if not child.running:
-                    console.print(f"[red]{child.name} ended:[/] {child.last_line()}")
+                    console.print(f"[red]{child.name} ended:[/] {escape(child.last_line())}")
             for worker in workers:  # before their broker
                 worker.stop()
     console.print("all processes ended", style="dim")
@@ -80,7 +81,7 @@ def run_demo(options: DemoOptions) -> int:
     options.report.write_text(json.dumps(report, indent=2))
     console.print(f"report: {options.report}")
     for sentence in report["missing"] if isinstance(report["missing"], list) else ():
-        console.print(f"[red]did not happen:[/] {sentence}")
+        console.print(f"[red]did not happen:[/] {escape(sentence)}")
     return 0 if report["ok"] else DID_NOT_HAPPEN
 
 
