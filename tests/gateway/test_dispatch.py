@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError  # noqa: A004 - redis-py calls it so
 
 from lineside_gateway.dispatch import BrokerError, CeleryDispatcher, EmbeddedBroker
 from lineside_gateway.dispatch.line import Line
@@ -123,6 +124,22 @@ async def test_without_a_worker_a_batch_expires_and_leaves_nothing_behind(broker
         assert await redis.keys("lineside:claim:*") == []
         assert d.counts == {"submitted": 1, "expired": 1}
         assert await d.workers() == []
+
+
+async def test_a_closed_line_opens_no_other_connection(broker: EmbeddedBroker) -> None:
+    """Closed before it was used, in the middle of connecting, or in use: what is asked then or later is lost."""
+    async with Redis.from_url(broker.url) as redis:
+        lines = [Line(redis) for _ in range(3)]
+        assert await lines[0].ask([("PING",)]) == [b"PONG"]
+        begun = asyncio.create_task(lines[1].ask([("PING",)]))
+        await asyncio.sleep(0)  # it connects
+        for line in lines:
+            await line.close()
+        for asked in (begun, *(line.ask([("PING",)]) for line in lines)):
+            with pytest.raises(ConnectionError, match="was closed"):
+                await asked
+        others = [c for c in await redis.client_list() if c["cmd"] != "client|list"]
+        assert others == []
 
 
 async def test_no_more_than_the_limit_is_in_flight(broker: EmbeddedBroker) -> None:

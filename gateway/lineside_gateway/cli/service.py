@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -47,20 +46,14 @@ def run(
 
 async def _serve(gateway: object, console: Console) -> None:
     from lineside_gateway.runtime.gateway import Gateway  # noqa: PLC0415
-    from lineside_gateway.runtime.running import run_until  # noqa: PLC0415
-    from lineside_plugins.memory import keep_what_is_loaded  # noqa: PLC0415
+    from lineside_gateway.runtime.running import run_as_main  # noqa: PLC0415
 
     assert isinstance(gateway, Gateway)  # noqa: S101 - typed as object to keep the import lazy
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
 
     def ready() -> None:
-        keep_what_is_loaded()
         console.print(f"hosting {gateway.hosted.endpoint}", highlight=False)
 
-    await run_until(gateway, stop, ready)
+    await run_as_main(gateway, asyncio.Event(), ready)
 
 
 def worker(context: typer.Context) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import io
 import json
-import signal
 import tempfile
 import time
 from collections import deque
@@ -26,7 +25,7 @@ from lineside_gateway.demo.report import build_report
 from lineside_gateway.demo.table import LINES_SHOWN, effect_line, event_line, render
 from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_gateway.runtime import Gateway
-from lineside_gateway.runtime.running import run_until
+from lineside_gateway.runtime.running import run_as_main
 from lineside_gateway.settings import Settings, load_settings
 from lineside_plugins.contract import Scope
 
@@ -114,12 +113,9 @@ class Demo:
     async def run(self) -> dict[str, object]:
         """Run until the time is up or Ctrl-C; returns the report."""
         stop, listening = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
         self.gateway.feed.on_record = lambda event: self._tell(event_line(event))
         self.gateway.on_effect = lambda report: self._tell(effect_line(report, self.gateway.now))
-        running = asyncio.create_task(run_until(self.gateway, stop, listening.set))
+        running = asyncio.create_task(run_as_main(self.gateway, stop, listening.set))
         await asyncio.wait({running, asyncio.create_task(listening.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()

@@ -40,7 +40,7 @@ class _Exchange:
 
 
 class Line(asyncio.Protocol):
-    """Exchanges in the order they are begun. Connects when first used, and again after a loss.
+    """Exchanges in the order they are begun. Connects when first used, and again after a loss, until it is closed.
 
     A broker that keeps an exchange waiting for ``IO_TIMEOUT_S`` is lost too: it was stopped, or its host is gone.
     """
@@ -54,6 +54,7 @@ class Line(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._open: deque[_Exchange] = deque()
         self._watch: asyncio.TimerHandle | None = None
+        self._closed = False
 
     async def ask(self, commands: Iterable[Command]) -> list[Any]:
         """The reply to each command, in order; the broker runs them one after the other, others' in between.
@@ -80,8 +81,9 @@ class Line(asyncio.Protocol):
         return replies
 
     async def close(self) -> None:
-        """Close the connection."""
-        self._lose(ConnectionLostError("the connection to the broker was closed"))
+        """Close the connection for good: what is asked afterwards is lost, and opens no other."""
+        self._closed = True
+        self._lose(_closed())
         await self._connection.disconnect(nowait=True)
 
     def data_received(self, data: bytes) -> None:
@@ -106,9 +108,18 @@ class Line(asyncio.Protocol):
         self._lose(ConnectionLostError(f"the broker closed the connection: {exc or 'no reason given'}"))
 
     async def _connect(self) -> None:
-        async with asyncio.timeout(IO_TIMEOUT_S):
-            await self._connection.disconnect(nowait=True)
-            await self._connection.connect()  # by way of sentinels where there are any; logged in, over TLS if wanted
+        if self._closed:
+            raise _closed()
+        try:
+            async with asyncio.timeout(IO_TIMEOUT_S):
+                await self._connection.disconnect(nowait=True)
+                # By way of sentinels where there are any; logged in, over TLS if wanted.
+                await self._connection.connect()
+        finally:
+            if self._closed:  # meanwhile
+                await self._connection.disconnect(nowait=True)
+        if self._closed:
+            raise _closed()
         # redis-py has no public way to its transport; from here on it is this object that listens.
         transport = self._connection._writer.transport  # noqa: SLF001
         self._reader = hiredis.Reader()
@@ -154,6 +165,10 @@ class Line(asyncio.Protocol):
         for exchange in lost:
             if not exchange.answer.done():
                 exchange.answer.set_exception(error)
+
+
+def _closed() -> ConnectionLostError:
+    return ConnectionLostError("the connection to the broker was closed")
 
 
 def _reply(reply: Any) -> Any:

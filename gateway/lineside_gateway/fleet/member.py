@@ -98,8 +98,10 @@ class Member:
                 group.create_task(self._look(successor, switch), name="fleet")
                 group.create_task(self._be_seen(endpoint, uri), name="presence")
         finally:
-            await self.record.close()
-            await self._redis.aclose()
+            try:
+                await self.record.close()
+            finally:
+                await self._redis.aclose()
 
     async def gained(self, shard: str) -> None:
         """What was begun in the shard is loaded before it is led.

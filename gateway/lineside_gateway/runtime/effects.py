@@ -74,6 +74,13 @@ class Effects:
         """Decisions and states that are being carried out."""
         return len(self._running)
 
+    async def run(self) -> None:
+        """Until cancelled; then what is under way ends before the connections it would open again are closed."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.cancel()
+
     async def cancel(self) -> None:
         """Stop where it stands; what was begun is resumed by the next run."""
         while running := {task for task in self._running if not task.done()}:

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 
 from lineside_gateway.errors import LinesideError
 from lineside_gateway.runtime.gateway import Gateway
+from lineside_plugins.memory import keep_what_is_loaded
 
 CANCEL_AGAIN_S = 15.0
+
+
+async def run_as_main(gateway: Gateway, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+    """``run_until`` for a process that is there for this gateway: SIGINT and SIGTERM set ``stop``.
+
+    Once it listens, Python's collector looks no more through what is loaded by then.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    def listening() -> None:
+        keep_what_is_loaded()
+        ready()
+
+    await run_until(gateway, stop, listening)
 
 
 async def run_until(gateway: Gateway, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:

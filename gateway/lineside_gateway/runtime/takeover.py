@@ -59,7 +59,11 @@ def take_up(
     group: asyncio.TaskGroup, member: Member | None, line: str, rooms: Rooms, switch: PlantSwitch,
     begun: Sequence[Remembered],
 ) -> None:  # fmt: skip
-    """Resume what an earlier run had ``begun``, in a fleet once its shard is led, and take part in the fleet."""
+    """Resume what an earlier run had ``begun``, in a fleet once its shard is led, and take part in the fleet.
+
+    When the group is cancelled, effects under way stop where they stand.
+    """
+    group.create_task(rooms.effects.run(), name="effects")
     resumption = Resumption(rooms.feed, rooms.effects, () if member else begun)
     group.create_task(resumption.run(), name="resume")
     if member is not None:

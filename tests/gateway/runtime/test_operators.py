@@ -159,3 +159,22 @@ async def test_a_refusal_is_on_the_node_and_in_the_log(line: Line) -> None:
     refused = [e["reason"] for e in entries(line.folder / "audit", event="decision")]
     assert refused == ["data_type", "data_type"]
     await line.hosted.stop()
+
+
+async def test_effects_under_way_end_with_the_gateway(line: Line) -> None:
+    """A write that the plant has not taken when the gateway stops ends with it, and opens no connection afterwards."""
+    begun = asyncio.Event()
+
+    async def hang(*_: object) -> WriteOutcome:
+        begun.set()
+        return await asyncio.Event().wait()  # type: ignore[return-value]  # it never returns
+
+    line.plant.write = hang  # type: ignore[method-assign]
+    await line.hosted.start()
+    running = asyncio.create_task(line.effects.run())
+    line.operators.take(Answer(Verdict.ACCEPT, await line.recommend("k1"), "anna", "", NOW))
+    await begun.wait()
+    running.cancel()
+    await asyncio.wait({running})
+    assert line.effects.busy == 0
+    await line.hosted.stop()
