@@ -61,7 +61,7 @@ def check(
         raise typer.BadParameter("give a settings file, or --schema")
     settings, findings = check_file(file)
     if settings is not None and connect:
-        pki = Pki(settings.gateway.data_dir / "pki", settings.gateway.id)
+        pki = Pki.of(settings)
         findings = by_severity(findings + asyncio.run(check_connect(settings, pki)))
     table = Table("", "where", "what", "next step", box=None, pad_edge=False)
     for f in findings:

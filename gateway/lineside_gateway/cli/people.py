@@ -52,7 +52,7 @@ def add(
     """  # fmt: skip
     from lineside_gateway.hosting import Role  # noqa: PLC0415 - asyncua takes a second to import
     from lineside_gateway.hosting.users import UsersFile  # noqa: PLC0415
-    from lineside_gateway.opcua.security import der_of  # noqa: PLC0415
+    from lineside_gateway.opcua.certificates import der_of  # noqa: PLC0415
 
     if role not in ROLES:
         raise typer.BadParameter(f"role '{role}' is not one of {', '.join(ROLES)}")

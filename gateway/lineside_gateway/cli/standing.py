@@ -61,7 +61,7 @@ def status(
 
     try:
         here = config.is_file() and not endpoint
-        way = WayIn.of(load_settings(config).gateway) if here else WayIn(endpoint or DEFAULT_ENDPOINT)
+        way = WayIn.of(load_settings(config)) if here else WayIn(endpoint or DEFAULT_ENDPOINT)
         table = asyncio.run(_asked(way, ledger=ledger and not health, tags="" if health else tags))
     except GatewayNotSeenError as e:
         if not health:

@@ -78,5 +78,4 @@ def _pki(config: Path) -> Pki:
     from lineside_gateway.opcua.security import Pki  # noqa: PLC0415
     from lineside_gateway.settings import load_settings  # noqa: PLC0415
 
-    gateway = load_settings(config).gateway
-    return Pki(gateway.data_dir / "pki", gateway.id)
+    return Pki.of(load_settings(config))

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from lineside_gateway.errors import TrustError
 from lineside_gateway.hosting.users import fingerprint
-from lineside_gateway.opcua.security import Pki, certificates_in, first_certificate, vouches
+from lineside_gateway.opcua.certificates import certificates_in, first_certificate, vouches
+from lineside_gateway.opcua.security import Pki
 
 logger = logging.getLogger(__name__)
 

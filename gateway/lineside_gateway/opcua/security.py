@@ -1,11 +1,10 @@
-"""Certificates: our own, the server's, and whom we trust. What the settings ask for is used or nothing is."""
+"""Who the gateway is to a server, and which servers it trusts. What the settings ask for is used or nothing is."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +13,13 @@ from typing import Any
 from asyncua import ua
 from asyncua.crypto import cert_gen, security_policies, uacrypto
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from lineside_gateway.errors import TrustError
+from lineside_gateway.opcua.certificates import certificates_in, first_certificate, is_trusted, load_certificate, uri_of
 from lineside_gateway.opcua.standard import Client
-from lineside_gateway.settings import SecurityMode, SecurityPolicy, ServerSettings, secret
+from lineside_gateway.settings import SecurityMode, SecurityPolicy, ServerSettings, Settings, secret
 
 _POLICIES: dict[SecurityPolicy, type[Any]] = {
     SecurityPolicy.BASIC256SHA256: security_policies.SecurityPolicyBasic256Sha256,
@@ -33,25 +32,35 @@ _MODES = {
 }
 _CERTIFICATE_DAYS = 3650
 _NONE_URI = "http://opcfoundation.org/UA/SecurityPolicy#None"
-MAX_CHAIN = 8
-"""Certificates from a server's own up to a trusted one."""
-_SUFFIXES = {".der", ".pem", ".crt", ".cer"}
 
 
 @dataclass(frozen=True, slots=True)
 class Pki:
     """The gateway's certificate folders below ``folder``: ``own/``, ``trusted/``, ``rejected/`` and ``issuers/``.
 
-    A CA in ``issuers/`` completes chains; it is trusted only if a CA above it is in ``trusted/``.
+    A CA in ``issuers/`` completes chains; it is trusted only if a CA above it is in ``trusted/``. ``member`` is the
+    gateway's name in its fleet, whose members share ``gateway_id``.
     """
 
     folder: Path
     gateway_id: str
+    member: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Pki:
+        """Those of the gateway with these settings."""
+        gateway, fleet = settings.gateway, settings.fleet
+        return cls(gateway.data_dir / "pki", gateway.id, fleet.member if fleet else "")
 
     @property
     def application_uri(self) -> str:
-        """ApplicationUri of this gateway; its certificate carries it."""
-        return f"urn:{socket.gethostname()}:lineside:{self.gateway_id}"
+        """ApplicationUri of this gateway, unique also among members of a fleet on one host (OPC UA Part 4, 7.2).
+
+        A certificate that was made before the gateway had its present names keeps the one it carries.
+        """
+        own = f"urn:{socket.gethostname()}:lineside:{self.gateway_id}{f':{self.member}' if self.member else ''}"
+        certificate = self.folder / "own" / "certificate.der"
+        return uri_of(load_certificate(certificate), own) if certificate.is_file() else own
 
     def own(self) -> tuple[Path, Path]:
         """Certificate (DER) and key (PEM) of this gateway, made at the first call. Takes about 0.1 s then."""
@@ -109,17 +118,6 @@ class Pki:
             f"{rejected} to {self.folder / 'trusted'}, or run: lineside trust accept {print_[:16]}",
             detail=certificate.subject.rfc4514_string(),
         )
-
-
-def der_of(file: Path) -> bytes:
-    """A certificate file, DER or PEM, as DER.
-
-    Raises:
-        TrustError: There is no such file, or it is not a certificate.
-    """
-    if not file.is_file():
-        raise TrustError(f"certificate {file} does not exist; give the path of a DER or PEM file")
-    return load_certificate(file).public_bytes(serialization.Encoding.DER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,80 +213,3 @@ async def as_the_gateway(client: Client, pki: Pki, policy: SecurityPolicy) -> No
     )
     await client.load_client_certificate(str(certificate))
     await client.load_private_key(key)
-
-
-def first_certificate(chain: bytes, name: str) -> bytes:
-    """The peer's own certificate, which comes first where the endpoint carries its chain (Part 6, 6.2.6)."""
-    certificate: x509.Certificate | None = uacrypto.x509_from_der(chain) if chain else None  # type: ignore[no-untyped-call]  # untyped in asyncua
-    if certificate is None:
-        raise TrustError(f"server '{name}' offers security without a certificate; install one on the server")
-    return certificate.public_bytes(serialization.Encoding.DER)
-
-
-def certificates_in(places: Iterable[Path]) -> list[x509.Certificate]:
-    """The certificates at ``places``: files, or folders of DER and PEM files.
-
-    Raises:
-        TrustError: One of them is not a certificate.
-    """
-    return [load_certificate(f) for f in certificate_files(places)]
-
-
-def certificate_files(places: Iterable[Path]) -> list[Path]:
-    """Files of certificates at ``places``; keys beside them are left out."""
-    files: list[Path] = []
-    for place in places:
-        files += sorted(place.iterdir()) if place.is_dir() else [place] if place.is_file() else []
-    return [f for f in files if f.suffix.lower() in _SUFFIXES and b"PRIVATE KEY" not in f.read_bytes()]
-
-
-def load_certificate(file: Path) -> x509.Certificate:
-    """A certificate, DER or PEM.
-
-    Raises:
-        TrustError: It is none.
-    """
-    data = file.read_bytes()
-    try:
-        return (
-            x509.load_pem_x509_certificate(data) if data.startswith(b"-----") else x509.load_der_x509_certificate(data)
-        )
-    except ValueError as e:
-        raise TrustError(f"{file} is not a certificate: {e}; remove it or replace it by DER or PEM") from e
-
-
-def is_trusted(
-    certificate: x509.Certificate, trusted: Sequence[x509.Certificate], issuers: Sequence[x509.Certificate]
-) -> bool:
-    """Whether it is trusted itself, or a trusted CA stands at the end of its chain (OPC UA Part 4, 6.1.3)."""
-    now, current = datetime.now(UTC), certificate
-    for _ in range(MAX_CHAIN):
-        if any(vouches(t, current) for t in trusted):
-            return True
-        above = next((i for i in issuers if i != current and vouches(i, current)), None)
-        if above is None or not above.not_valid_before_utc <= now <= above.not_valid_after_utc:
-            return False
-        current = above
-    return False
-
-
-def vouches(trusted: x509.Certificate, certificate: x509.Certificate) -> bool:
-    """Whether ``certificate`` is ``trusted`` itself or issued by it, a CA."""
-    if trusted.fingerprint(hashes.SHA256()) == certificate.fingerprint(hashes.SHA256()):
-        return True
-    try:
-        if not trusted.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
-            return False
-        certificate.verify_directly_issued_by(trusted)
-    except (x509.ExtensionNotFound, InvalidSignature, ValueError, TypeError):
-        return False
-    return True
-
-
-def uri_of(certificate: x509.Certificate, default: str) -> str:
-    """The ApplicationUri that a certificate names (OPC UA Part 6, 6.2.2)."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return default
-    return next(iter(names.get_values_for_type(x509.UniformResourceIdentifier)), default)

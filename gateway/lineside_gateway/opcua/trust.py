@@ -12,7 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from lineside_gateway.errors import TrustError
-from lineside_gateway.opcua.security import Pki, certificate_files, load_certificate, uri_of
+from lineside_gateway.opcua.certificates import certificate_files, load_certificate, uri_of
+from lineside_gateway.opcua.security import Pki
 
 SHORTEST_PREFIX = 6
 """Characters of a fingerprint that name a certificate at least."""

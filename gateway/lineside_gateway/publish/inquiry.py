@@ -16,7 +16,7 @@ from lineside_gateway.errors import LinesideError
 from lineside_gateway.opcua.security import Pki, as_the_gateway
 from lineside_gateway.opcua.standard import StatusCodes, UaError, UaStatusCodeError
 from lineside_gateway.publish.names import GATEWAY, NAMESPACE_URI, ROOT
-from lineside_gateway.settings import GatewaySettings, SecurityPolicy
+from lineside_gateway.settings import SecurityPolicy, Settings
 
 TIMEOUT_S = 4.0
 BEAT_WITHIN_S = 2.5  # the heartbeat counts once a second
@@ -39,12 +39,13 @@ class WayIn:
     policy: SecurityPolicy | None = None
 
     @classmethod
-    def of(cls, settings: GatewaySettings) -> WayIn:
+    def of(cls, settings: Settings) -> WayIn:
         """To the gateway with these settings on this machine."""
-        endpoint = settings.endpoint.replace("//0.0.0.0", "//127.0.0.1")  # "every address" is none to connect to
-        if settings.security.anonymous:
+        gateway = settings.gateway
+        endpoint = gateway.endpoint.replace("//0.0.0.0", "//127.0.0.1")  # "every address" is none to connect to
+        if gateway.security.anonymous:
             return cls(endpoint)
-        return cls(endpoint, Pki(settings.data_dir / "pki", settings.id), settings.security.policies[0])
+        return cls(endpoint, Pki.of(settings), gateway.security.policies[0])
 
 
 @contextlib.asynccontextmanager

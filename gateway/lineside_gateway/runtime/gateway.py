@@ -73,7 +73,7 @@ class Gateway:
         lateness = {s.name: s.allowed_lateness_s for s in settings.servers}
         self._tape = tape_of(settings)
         self.feed = Feed(table, lateness, watched_tags(settings), listeners, self._tape)
-        pki = Pki(settings.gateway.data_dir / "pki", settings.gateway.id)
+        pki = Pki.of(settings)
         plans = plan_servers(settings, {n: t.inputs for n, t in self.found.tasks.items()})
         kept = settings.gateway.data_dir / "sessions"
         self.links = [ServerLink(plan, pki, sessions=kept) for plan in plans.values()]

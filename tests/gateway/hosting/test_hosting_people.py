@@ -161,11 +161,12 @@ async def test_status_asks_as_the_gateway_itself(tmp_path: Path) -> None:
     """On the gateway's machine its own key is enough to ask how it stands."""
     settings: Settings = load_settings(config(tmp_path))
     gateway = settings.gateway
-    pki = Pki(gateway.data_dir / "pki", gateway.id)
-    server = HostedServer(gateway.endpoint, gateway.id, [], heartbeat_s=0.05, access=access_of(gateway, pki))
+    access = access_of(gateway, Pki.of(settings))
+    server = HostedServer(gateway.endpoint, gateway.id, [], heartbeat_s=0.05, access=access)
     await server.start()
     try:
         listening = gateway.model_copy(update={"endpoint": server.endpoint})
-        assert (await inquire(WayIn.of(listening)))["GatewayId"] == gateway.id
+        way = WayIn.of(settings.model_copy(update={"gateway": listening}))
+        assert (await inquire(way))["GatewayId"] == gateway.id
     finally:
         await server.stop()

@@ -19,9 +19,11 @@ from typer.testing import CliRunner
 
 from lineside_gateway.cli import app
 from lineside_gateway.errors import TrustError
-from lineside_gateway.opcua.security import Pki, is_trusted
+from lineside_gateway.opcua.certificates import is_trusted, load_certificate, uri_of
+from lineside_gateway.opcua.security import Pki
 from lineside_gateway.opcua.session import Session
 from lineside_gateway.opcua.trust import Standing, accept, entries, reject
+from lineside_gateway.settings import read_settings
 
 URI = "urn:test:trust"
 SETTINGS = """
@@ -83,6 +85,18 @@ def test_certificates_change_folders_by_command(tmp_path):
         reject(pki, "plc")
     with pytest.raises(TrustError, match="no certificate 'abc'"):
         accept(pki, "abc")
+
+
+def test_members_of_a_fleet_on_one_host_have_uris_of_their_own(tmp_path):
+    """Two members differ in their ApplicationUri, as their certificates do; a certificate made before keeps its own."""
+    whole = read_settings(f"{SETTINGS}\nfleet: {{member: gw-a}}")
+    a, b = (Pki(tmp_path / name, Pki.of(whole).gateway_id, name) for name in ("gw-a", "gw-b"))
+    assert a.application_uri == Pki.of(whole).application_uri != b.application_uri
+    for pki in (a, b):
+        assert uri_of(load_certificate(pki.own()[0]), "") == pki.application_uri
+    alone = Pki(tmp_path / "alone", "line-1")
+    alone.own()
+    assert Pki(alone.folder, "line-1", "gw-a").application_uri == alone.application_uri
 
 
 class Users(UserManager):
