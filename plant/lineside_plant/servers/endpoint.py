@@ -1,8 +1,4 @@
-"""One OPC UA server of the plant: quick to start, quiet, and without rights that a plant would not give away.
-
-asyncua fills the standard address space of each server anew, about 1 s of CPU; here it is filled once per process and
-copied, 45 ms a server, so that six servers (and a restart by fault injection) are up in about a second.
-"""
+"""One OPC UA server of the plant: quick to start, quiet, and without rights that a plant would not give away."""
 
 from __future__ import annotations
 
@@ -15,43 +11,21 @@ from urllib.parse import urlparse
 from asyncua import ua
 from asyncua.common.node import Node
 from asyncua.crypto.permission_rules import User, UserRole
-from asyncua.server.address_space import AddressSpace, AttributeValue, NodeData, NodeManagementService
+from asyncua.server.address_space import AddressSpace
 from asyncua.server.internal_server import InternalServer
 from asyncua.server.server import Server
-from asyncua.server.standard_address_space import standard_address_space
 from asyncua.server.user_managers import UserManager
 from asyncua.ua.attribute_ids import AttributeIds
 
 from lineside_plant.servers.errors import PortBusyError
 from lineside_plant.servers.history_service import MAX_NODES, HistoryService
 from lineside_plant.servers.nodeids import ObjectIds, standard
-
-_standard_nodes: dict[ua.NodeId, NodeData] = {}
-
-
-def _standard_copy() -> list[NodeData]:
-    """Nodes of the OPC UA base namespace, own attribute and reference lists, shared initial values."""
-    if not _standard_nodes:
-        space = AddressSpace()
-        standard_address_space.fill_address_space(NodeManagementService(space))  # type: ignore[no-untyped-call]
-        _standard_nodes.update({nodeid: space[nodeid] for nodeid in space.keys()})  # noqa: SIM118  AddressSpace has no iterator
-    copies = []
-    for original in _standard_nodes.values():
-        copy = NodeData(original.nodeid)
-        copy.attributes = {
-            key: AttributeValue(attribute.value)
-            for key, attribute in original.attributes.items()
-            if attribute.value is not None
-        }
-        copy.references = list(original.references)
-        copies.append(copy)
-    return copies
+from lineside_plant.servers.standard_nodes import fill
 
 
 class _InternalServer(InternalServer):
     async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:  # noqa: ARG002  base signature
-        for node in _standard_copy():
-            self.aspace[node.nodeid] = node
+        fill(self.aspace)
 
 
 class _Operators(UserManager):

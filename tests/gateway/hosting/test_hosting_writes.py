@@ -169,13 +169,13 @@ async def test_items_can_be_disabled_changed_and_deleted(site: Site) -> None:
     site.write(10, 5.0)
     await site.settle()
     assert site.seen() == []
-    mode.MonitoringMode = ua.MonitoringMode.Reporting
-    await ua_client.set_monitoring_mode(mode)
     changed = ua.MonitoredItemModifyRequest(one.MonitoredItemId, ua.MonitoringParameters(77, 0, None, 5, True))
     unknown = ua.MonitoredItemModifyRequest(999_999, ua.MonitoringParameters(1, 0, None, 5, True))
     params = ua.ModifyMonitoredItemsParameters(created.SubscriptionId, ua.TimestampsToReturn.Both, [changed, unknown])
     results = await ua_client.modify_monitored_items(params)
     assert [r.StatusCode.name for r in results] == ["Good", "BadMonitoredItemIdInvalid"]
+    mode.MonitoringMode = ua.MonitoringMode.Reporting
+    await ua_client.set_monitoring_mode(mode)
     await site.settle()
     assert [(h, v.Value.Value) for h, v in site.seen()] == [(77, 5.0)]
 

@@ -1,0 +1,1 @@
+from tests.quick_servers import quick_servers  # noqa: F401 - a fixture
