@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
+from redis.exceptions import ConnectionError as NoBrokerError
 
 from lineside_gateway.dispatch import BrokerError, EmbeddedBroker
 
@@ -81,3 +82,23 @@ def test_the_broker_dies_with_a_killed_parent() -> None:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
         assert until(lambda: not alive(pid))
+
+
+def test_the_command_runs_a_broker_until_it_is_stopped(tmp_path: Path) -> None:
+    """`lineside broker` listens under the file's password, whatever it holds, and leaves nothing behind."""
+    secret = 'a b"c#\\é'  # noqa: S105 - made up here
+    file = tmp_path / "password"
+    file.write_text(f"{secret}\n")
+    with EmbeddedBroker() as other:
+        port = other.port
+    code = "from lineside_gateway.cli import main; main()"
+    arguments = [sys.executable, "-c", code, "broker", "--port", str(port), "--password-file", str(file)]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert f"broker at redis://127.0.0.1:{port}/0" in process.stderr.readline().decode()
+        with Redis(port=port, password=secret) as redis:
+            assert redis.ping()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    with pytest.raises(NoBrokerError), Redis(port=port) as redis:
+        redis.ping()

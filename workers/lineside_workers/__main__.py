@@ -18,6 +18,8 @@ from lineside_workers.commands import data, finetune, learn, performance, retrai
 from lineside_workers.commands import signing as signing_commands
 from lineside_workers.errors import WorkerError
 
+logger = logging.getLogger(__name__)
+
 EXIT_CANNOT_GO_ON = 2
 PER_TASK_LOGGERS = ("celery.worker.strategy", "celery.app.trace")  # two lines a batch at INFO
 
@@ -157,6 +159,7 @@ def _supervise(devices: str, urgent: str) -> int:
     for i, (name, tasks) in enumerate(itertools.product(names, lanes.lanes(settings.tasks, urgent))):
         port = str(settings.metrics_port + i) if settings.metrics_port else ""
         environment = {**os.environ, "LINESIDE_METRICS_PORT": port, "LINESIDE_TASKS": ",".join(tasks)}
+        logger.info("worker_starting device=%s tasks=%s: loads torch and its models", name, ",".join(tasks))
         workers.append(supervisor.Supervised(name, supervisor.command(), environment, limits))
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

