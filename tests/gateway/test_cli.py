@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
-from lineside_gateway.cli import main
+from lineside_gateway.cli import main, terminal
 
 MINIMAL = """version: 1
 gateway: {{endpoint: "opc.tcp://127.0.0.1:{port}/lineside", data_dir: {data}}}
@@ -104,6 +105,21 @@ def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, caps
     with pytest.raises(SystemExit, match="2"):
         main()
     assert "pip install 'lineside[trials]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("columns", "lines"), [("", 1), ("40", 5)])
+def test_a_table_is_never_cut_short(
+    columns: str, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe gets a line a row; a narrow terminal folds what it has no room for."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    table = Table("NodeId", box=None, pad_edge=False, show_header=False)
+    table.add_row("nsu=urn:acme:line;s=" + "x" * 180)
+    terminal.show(table)
+    said = capsys.readouterr().out.splitlines()
+    assert (len(said), "".join(said)) == (lines, "nsu=urn:acme:line;s=" + "x" * 180)
 
 
 def test_status_of_a_gateway_that_is_not_there() -> None:

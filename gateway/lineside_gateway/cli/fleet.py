@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lineside_gateway.cli import panels
+from lineside_gateway.cli import panels, terminal
 from lineside_gateway.errors import LinesideError
 
 if TYPE_CHECKING:
@@ -55,24 +54,27 @@ def fleet(
     if as_json:
         typer.echo(json.dumps(asdict(found)))
     else:
-        _show(found, Console(soft_wrap=True))
+        _show(found)
     if not found.whole:
         raise typer.Exit(NOT_LED)
 
 
-def _show(found: FleetNow, console: Console) -> None:
+def _show(found: FleetNow) -> None:
     shards = Table("shard", "leader", "led for", "lease age", "standing by", box=None, pad_edge=False)
     for s in found.shards:
         missed = "" if s.prefer in {None, s.leader} else f" [dim](prefers {escape(str(s.prefer))})[/]"
         leader = f"{escape(s.leader)}{missed}" if s.leader else "[bold red]nobody[/]"
         standbys = escape(", ".join(s.standbys)) or "[yellow]nobody[/]"
         shards.add_row(escape(s.shard), leader, _span(s.led_for_s), _age(s.lease_age_s, found.lease_s), standbys)
-    console.print(shards)
+    terminal.show(shards)
     members = Table("member", "endpoint", "heard of", box=None, pad_edge=False)
     for m in found.members:
         members.add_row(escape(m.member), escape(m.endpoint), f"{_span(m.age_s)} ago")
-    console.print()
-    console.print(members if found.members else f"no gateway of '{escape(found.line)}' has been heard of")
+    typer.echo()
+    if found.members:
+        terminal.show(members)
+    else:
+        typer.echo(f"no gateway of '{found.line}' has been heard of")
 
 
 def _age(age_s: float | None, lease_s: float) -> str:

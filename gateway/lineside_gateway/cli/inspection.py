@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lineside_gateway.cli import panels
+from lineside_gateway.cli import panels, terminal
 
 FAILED = 1
 CANNOT_GO_ON = 2
@@ -67,7 +66,7 @@ def check(
     for f in findings:
         style = _STYLE[f.severity.value]
         table.add_row(f"[{style}]{f.severity.value}[/]", escape(f.where), escape(f.what), escape(f.next_step))
-    Console(soft_wrap=False).print(table)
+    terminal.show(table)
     errors = sum(f.severity.value == "error" for f in findings)
     typer.echo(f"{errors} errors, {sum(f.severity.value == 'warning' for f in findings)} warnings")
     if errors:
@@ -101,7 +100,7 @@ def browse(
         value = f"[red]{n.status}[/]" if n.status else escape(n.value)
         kind = (n.data_type or n.kind) + (" [dim](writable)[/]" if n.writable else "")
         table.add_row(name, value, n.unit, kind, f"[dim]{escape(n.address)}[/]")
-    Console().print(table)
+    terminal.show(table)
     if len(nodes) >= most:
         typer.echo(f"stopped at {most} nodes; narrow --start or raise --most")
 
@@ -125,7 +124,7 @@ def tasks() -> None:
         when += [f"change of {t}" for t in trigger.on_change] + [f"row of {s}" for s in trigger.on_records]
         table.add_row(f"[bold]{name}[/]", ", ".join(reads), "\n".join(when), ", ".join(plugin.outputs().names),
                       entry.dist.name if entry.dist else entry.value)  # fmt: skip
-    Console().print(table)
+    terminal.show(table)
 
 
 def nodeset(

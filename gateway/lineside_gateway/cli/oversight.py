@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lineside_gateway.cli import panels
+from lineside_gateway.cli import panels, terminal
 
 if TYPE_CHECKING:
     from lineside_gateway.settings import Settings
@@ -116,7 +116,7 @@ def show(
     table = Table(*_SHOWN, box=None, pad_edge=False)
     for row in islice(rows, max(0, len(rows) - most), None):
         table.add_row(*(escape(str(row.get(name, ""))) for name in _SHOWN))
-    Console().print(table)
+    terminal.show(table)
 
 
 def export(

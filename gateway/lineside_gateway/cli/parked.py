@@ -7,11 +7,10 @@ import os
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lineside_gateway.cli import panels
+from lineside_gateway.cli import panels, terminal
 from lineside_gateway.errors import LinesideError
 
 FAILED = 1
@@ -42,7 +41,10 @@ def show(broker: Broker = DEFAULT) -> None:
             f" and {len(p.equipment_ids) - 3} more" if p.equipment_ids[3:] else ""
         )
         table.add_row(p.id, f"{p.at:%Y-%m-%d %H:%M:%S} UTC", p.task, escape(named), escape(p.cause))
-    Console(soft_wrap=True).print(table if found else "nothing is parked")
+    if found:
+        terminal.show(table)
+    else:
+        typer.echo("nothing is parked")
 
 
 def retry(

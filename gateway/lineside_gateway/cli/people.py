@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lineside_gateway.cli import panels
+from lineside_gateway.cli import panels, terminal
 
 if TYPE_CHECKING:
     from lineside_gateway.settings import Settings
@@ -86,7 +85,7 @@ def list_users(config: _Config = _DEFAULT) -> None:
         ways = [*(["password"] if user.password else []), *([f"certificate {user.certificate[:16]}..."]
                 if user.certificate else [])]  # fmt: skip
         table.add_row(escape(user.name), user.role.value, " or ".join(ways))
-    Console().print(table)
+    terminal.show(table)
 
 
 def roles() -> None:

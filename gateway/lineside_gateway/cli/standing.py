@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lineside_gateway.cli import panels
+from lineside_gateway.cli import panels, terminal
 
 if TYPE_CHECKING:
     from lineside_gateway.publish.inquiry import WayIn
@@ -68,7 +68,7 @@ def status(
             Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(e))}", highlight=False)
         raise typer.Exit(FAILED if health else CANNOT_GO_ON) from e
     if not health:
-        Console().print(table)
+        terminal.show(table)
 
 
 async def _asked(way: WayIn, *, ledger: bool, tags: str) -> Table:

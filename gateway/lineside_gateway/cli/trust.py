@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lineside_gateway.cli import panels
+from lineside_gateway.cli import panels, terminal
 
 if TYPE_CHECKING:
     from lineside_gateway.opcua.security import Pki
@@ -47,7 +46,10 @@ def list_(config: _Config = _DEFAULT) -> None:
         style = _STYLE[e.standing.value]
         table.add_row(f"[{style}]{e.standing.value}[/]", escape(e.file.name), e.fingerprint, escape(e.subject),
                       escape(e.application_uri), f"{e.valid_until:%Y-%m-%d}")  # fmt: skip
-    Console(soft_wrap=True).print(table if found else "no certificates yet; the first secured connection makes one")
+    if found:
+        terminal.show(table)
+    else:
+        typer.echo("no certificates yet; the first secured connection makes one")
 
 
 @app.command()
