@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -53,6 +54,8 @@ privacy.register(app)
 
 def main() -> None:
     """Run it; an error that ends a command is one sentence on stderr and exit code 2."""
+    for name in ("asyncua", "celery", "kombu", "amqp"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of theirs is said in our words
     try:
         app()
     except (LinesideError, TaskError) as e:

@@ -136,9 +136,7 @@ def demo(
 
 
 def set_up_logging(*, verbose: bool) -> None:
-    """Events as key=value on stderr; the libraries below us only when something is wrong."""
+    """Events as key=value on stderr."""
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    for name in ("asyncua", "celery", "kombu", "amqp"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
