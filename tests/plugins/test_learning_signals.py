@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from lineside_plugins.learning import spectra
+from lineside_plugins.learning.innovations import Innovations
 from lineside_plugins.learning.monitoring import NormalModel
-from lineside_plugins.learning.persistence import Persistence, tempered
+from lineside_plugins.learning.persistence import Persistence, tempered, told_apart
 from lineside_plugins.learning.regimes import Regimes
 
 BEARING = spectra.Bearing(inner=5.4, outer=3.6, ball=4.7, cage=0.4)
@@ -84,3 +86,39 @@ def test_a_filtered_row_knows_nothing_of_later_rows() -> None:
     evidence = np.random.default_rng(5).random((50, 4)) + 0.1
     lasts = Persistence(onset=0.01, change=0.05)
     np.testing.assert_array_equal(lasts.filtered(evidence)[:20], lasts.filtered(evidence[:20]))
+
+
+def _pushed_plant(rows: int, push: float, seed: int) -> np.ndarray:
+    """Two slow tags; the first is pushed at each row by ``push`` of its noise."""
+    rng = np.random.default_rng(seed)
+    out = np.zeros((rows, 2))
+    for t in range(1, rows):
+        out[t] = out[t - 1] @ [[0.9, 0.2], [0.0, 0.9]] + rng.normal(size=2) + [push, 0.0]
+    return out
+
+
+def test_a_small_push_shows_in_innovations_before_it_shows_in_levels() -> None:
+    """Half a standard deviation of noise at each row is told from none within sixty rows."""
+    known = Innovations.fit([(0, _pushed_plant(500, 0.0, 6)), (1, _pushed_plant(500, 0.5, 7))], 30.0, 0.05)
+    np.testing.assert_allclose(known.moves, [[0.9, 0.2], [0.0, 0.9]], atol=0.1)
+    for state, push in ((0, 0.0), (1, 0.5)):
+        said = known.log_likelihood(_pushed_plant(61, push, 8))
+        assert not said[0].any()
+        assert said.sum(axis=0).argmax() == state
+
+
+def test_innovations_are_learnt_from_runs_that_can_teach_them() -> None:
+    """A state without a run, and a run of one row, are refused with what was expected."""
+    rows = _pushed_plant(20, 0.0, 9)
+    with pytest.raises(ValueError, match="runs are of states \\[0, 2\\]; expected a run of each state"):
+        Innovations.fit([(0, rows), (2, rows)], 30.0, 0.05)
+    with pytest.raises(ValueError, match="a run has 1 rows; expected at least 2"):
+        Innovations.fit([(0, rows), (1, rows[:1])], 30.0, 0.05)
+
+
+def test_states_alike_to_a_classifier_are_told_by_a_likelihood() -> None:
+    """The classifier's mass is pooled over both states, and the likelihood leaves all other states alone."""
+    probability = np.array([[0.5, 0.1, 0.4], [0.5, 0.1, 0.4]])
+    pooled, told = told_apart(probability, (0, 1), np.array([[0.0, 2.0], [50.0, 0.0]]), power=0.5)
+    np.testing.assert_allclose(pooled, [[0.6, 0.6, 0.4], [0.6, 0.6, 0.4]])
+    np.testing.assert_allclose(told, [[np.exp(-1.0), 1.0, 1.0], [1.0, np.exp(-1.5), 1.0]])

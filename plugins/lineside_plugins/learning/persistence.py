@@ -7,6 +7,7 @@ Source: Rabiner, A Tutorial on Hidden Markov Models and Selected Applications in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
 _FLOOR = 1e-3  # no single row rules a state out
+_LEAST = -3.0  # nats; nor does a single likelihood
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +47,19 @@ def tempered(probability: Floats, power: float) -> Floats:
     """Evidence (T, S) of a classifier's probabilities, weakened to what one row adds to its neighbours."""
     out: Floats = (probability + _FLOOR) ** power
     return out
+
+
+def told_apart(
+    probability: Floats, states: Sequence[int], log_likelihood: Floats, power: float
+) -> tuple[Floats, Floats]:
+    """For ``states`` that a classifier cannot tell apart and a likelihood can: two kinds of evidence (T, S).
+
+    First the classifier's ``probability`` (T, S), in which each of ``states`` has that of all of them; then what
+    ``log_likelihood`` (T, len(states)) says among them, weakened by ``power``, 1 for every other state.
+    """
+    among = list(states)
+    pooled, told = probability.copy(), np.ones_like(probability)
+    pooled[:, among] = probability[:, among].sum(axis=1, keepdims=True)
+    behind = log_likelihood - log_likelihood.max(axis=1, keepdims=True)
+    told[:, among] = np.exp(power * np.maximum(behind, _LEAST))
+    return pooled, told
