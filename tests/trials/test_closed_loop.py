@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -12,12 +13,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lineside_trials.arms import KPIS, Arm, Replication, run_rule_arm
+from lineside_trials.arms import KPIS, Arm, Replication
 from lineside_trials.campaign import MOST_TOGETHER, Campaign, plan
 from lineside_trials.lineside_arm import Advisers, in_lockstep, load_advisers, run_lineside_arm
 from lineside_trials.lockstep import run_together
 from lineside_trials.over_opcua import run_over_opcua
 from lineside_trials.summary import document, tables
+
+WORN_S = 44.0 * 3600.0  # plant time at which machines that nobody maintains begin to fail
+
+
+class EnoughError(Exception):
+    """What was waited for has happened."""
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +38,20 @@ def same(a: dict[str, float], b: dict[str, float]) -> bool:
 
 @pytest.mark.timeout(400)
 async def test_every_task_acts_on_the_plant(advisers: Advisers) -> None:
-    """Within three days each task has been written to the plant and acknowledged by it, and the ledger balances."""
-    loop = in_lockstep(Replication(plant_seed=502, run_seed=2, horizon_h=72.0, warmup_h=0.0), advisers)
-    await loop.run(72.0 * 3600.0)
-    for name in ("maintenance", "reject", "schedule", "compensation"):
-        assert loop.ledger.task(name).snapshot()["acted_on"], name
+    """On a worn plant each task is written within two days and acknowledged by the plant, and the ledger balances."""
+    loop = in_lockstep(Replication(plant_seed=502, run_seed=2, horizon_h=92.0, warmup_h=0.0), advisers)
+    for request in await loop.observe(WORN_S):
+        await loop.take(request, None)  # nobody advises until machines are near their ends
+    waited_for = {"maintenance", "reject", "schedule", "compensation"}
+
+    def look(_at_s: float) -> None:
+        waited_for.difference_update([n for n in waited_for if loop.ledger.task(n).snapshot()["acted_on"]])
+        if not waited_for:
+            raise EnoughError
+
+    with contextlib.suppress(EnoughError):
+        await loop.run(WORN_S + 48.0 * 3600.0, look, from_s=WORN_S)
+    assert waited_for == set()
     assert loop.ledger.balanced
 
 
@@ -48,12 +64,12 @@ def test_the_same_seed_gives_the_same_kpis_in_process_and_over_opcua(advisers: A
 
 async def test_a_plant_runs_beside_others_as_if_alone(advisers: Advisers) -> None:
     """KPIs and every count of what was said and done are the same alone and in step with another plant."""
-    pair = [Replication(plant_seed=p, run_seed=p, horizon_h=6.0, warmup_h=0.0) for p in (501, 504)]
+    pair = [Replication(plant_seed=p, run_seed=p, horizon_h=3.0, warmup_h=0.0) for p in (501, 504)]
     together = [in_lockstep(r, advisers) for r in pair]
-    await run_together(together, 6.0 * 3600.0)
+    await run_together(together, 3.0 * 3600.0)
     for replication, beside in zip(pair, together, strict=True):
         alone = in_lockstep(replication, advisers)
-        await alone.run(6.0 * 3600.0)
+        await alone.run(3.0 * 3600.0)
         assert same(dict(await alone.link.kpis()), dict(await beside.link.kpis()))
         assert alone.ledger.snapshot() == beside.ledger.snapshot()
 
@@ -70,12 +86,6 @@ def test_every_arm_of_every_replication_is_planned_once() -> None:
             assert all(part.arm is Arm.LINESIDE for part in parts[: len(sizes)])
             assert max(sizes) - min(sizes) <= 1
             assert max(sizes) <= (1 if through_opcua else MOST_TOGETHER)
-
-
-def test_lineside_changes_what_the_plant_does(advisers: Advisers) -> None:
-    """With recommendations the KPIs differ from those of today's practice on the same plant and seed."""
-    replication = Replication(plant_seed=503, run_seed=3, horizon_h=24.0, warmup_h=0.0)
-    assert not same(run_lineside_arm([replication], advisers)[0], run_rule_arm(Arm.BASELINE, replication))
 
 
 def test_the_report_has_every_kpi_arm_and_interval() -> None:
@@ -102,12 +112,16 @@ def test_the_tables_are_whole_in_eighty_columns() -> None:
 
 @pytest.mark.timeout(400)
 def test_evaluate_writes_json_and_plot(tmp_path: Path) -> None:
-    """`lineside evaluate` on two short runs writes the report and the plot beside it."""
+    """`lineside evaluate` on two short runs writes report and plot; Lineside's KPIs differ from today's practice."""
     report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "lineside_trials", "--replications", "2", "--hours", "6", "--warmup", "1",
+    command = [sys.executable, "-m", "lineside_trials", "--replications", "2", "--hours", "4", "--warmup", "1",
                "--json", str(report), "--plants", "501,502"]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     found = json.loads(report.read_text())
     assert found["kpis"]["oee"]["lineside"]["low"] <= found["kpis"]["oee"]["lineside"]["mean"]
+    means = {
+        arm: {name: row[arm]["mean"] for name, row in found["kpis"].items()} for arm in (Arm.LINESIDE, Arm.BASELINE)
+    }
+    assert means[Arm.LINESIDE] != means[Arm.BASELINE]
     assert report.with_suffix(".png").read_bytes().startswith(b"\x89PNG")

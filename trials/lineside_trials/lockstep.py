@@ -67,9 +67,11 @@ class LockStep:
     now: datetime = PLANT_EPOCH
     refused: Counter[str] = field(default_factory=Counter)
 
-    async def run(self, horizon_s: float, progress: Callable[[float], None] | None = None) -> None:
+    async def run(
+        self, horizon_s: float, progress: Callable[[float], None] | None = None, *, from_s: float = 0.0
+    ) -> None:
         """Run alone; see ``run_together``."""
-        await run_together([self], horizon_s, progress)
+        await run_together([self], horizon_s, progress, from_s=from_s)
 
     async def observe(self, at_s: float) -> list[Request]:
         """Run the plant to ``at_s``; the requests whose windows have closed by then, in the order of their ends."""
@@ -97,13 +99,13 @@ class LockStep:
 
 
 async def run_together(
-    loops: Sequence[LockStep], horizon_s: float, progress: Callable[[float], None] | None = None
+    loops: Sequence[LockStep], horizon_s: float, progress: Callable[[float], None] | None = None, *, from_s: float = 0.0
 ) -> None:
-    """Run each loop to the horizon in ticks, in step with the others and as if it were alone.
+    """Run each loop from plant time ``from_s`` to the horizon in ticks, in step with the others and as if alone.
 
     ``progress`` hears the plant time (s) after each plant hour.
     """
-    at_s, told_s = 0.0, 0.0
+    at_s = told_s = from_s
     while at_s < horizon_s:
         at_s = min(at_s + TICK_S, horizon_s)
         due = [(loop, request) for loop in loops for request in await loop.observe(at_s)]
