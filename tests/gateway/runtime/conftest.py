@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,21 +15,31 @@ from pathlib import Path
 import pytest
 from asyncua import Server, ua
 
+from lineside_gateway.dispatch import EmbeddedBroker
+
 EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "overheat.py"
 
 
-@pytest.fixture
-def overheat_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def overheat_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the example and the metadata that registers it, on this process's and its children's path."""
-    site = tmp_path / "site"
+    site = tmp_path_factory.mktemp("overheat") / "site"
     info = site / "overheat-1.0.dist-info"
     info.mkdir(parents=True)
     shutil.copy(EXAMPLE, site / "overheat.py")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: overheat\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[lineside.tasks]\noverheat = overheat:OverheatTask\n")
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    return site
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        patch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        yield site
+
+
+@pytest.fixture
+def unserved() -> Iterator[str]:
+    """URL of a broker with nobody behind it."""
+    with EmbeddedBroker() as broker:
+        yield broker.url
 
 
 @pytest.fixture

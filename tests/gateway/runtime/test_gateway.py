@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("overheat_site")
 
 SETTINGS = """
 version: 1
-gateway: {{id: test, endpoint: "opc.tcp://127.0.0.1:0/lineside", data_dir: {data}, security: {{anonymous: true}}}}
+gateway: {{id: {id}, endpoint: "opc.tcp://127.0.0.1:0/lineside", data_dir: {data}, security: {{anonymous: true}}}}
 broker: {{url: "{broker}"}}
 servers: [{{name: PLC, url: "{url}", reconnect_min_s: 0.2, reconnect_max_s: 0.5, allowed_lateness_s: 0.2}}{more}]
 heartbeat: {{plant_tag: PlcHeartbeat, gateway_tag: GatewayHeartbeat, period_s: 1}}
@@ -51,28 +51,35 @@ async def until(check: Callable[[], bool], what: str, within_s: float = 60.0) ->
         await asyncio.sleep(0.05)
 
 
+@pytest.fixture(scope="module")
+def served(overheat_site: Path) -> Iterator[str]:
+    """URL of a broker behind which one worker hosts the task, for all gateways of this module."""
+    with EmbeddedBroker() as broker, processes.group() as children:
+        child = processes.start(
+            "worker", "lineside_workers", ["serve", "--tasks", "overheat", "--device", "cpu", "--die-with-parent"],
+            log_dir=overheat_site, env={"LINESIDE_BROKER_URL": broker.url},
+        )  # fmt: skip
+        children.append(child)
+        processes.wait_ready(child, 120)
+        yield broker.url
+        child.stop()
+
+
 @asynccontextmanager
 async def line(
-    plc, tmp_path: Path, *, mode: str, more: str = "", machines: str = "", worker: bool = True, settings: str = SETTINGS
+    plc, tmp_path: Path, broker: str, *, mode: str, more: str = "", machines: str = "", settings: str = SETTINGS
 ) -> AsyncIterator[Gateway]:
-    with EmbeddedBroker() as broker, processes.group() as children:
-        if worker:
-            child = processes.start(
-                "worker", "lineside_workers", ["serve", "--tasks", "overheat", "--device", "cpu", "--die-with-parent"],
-                log_dir=tmp_path, env={"LINESIDE_BROKER_URL": broker.url},
-            )  # fmt: skip
-            children.append(child)
-        text = settings.format(data=tmp_path, broker=broker.url, url=plc.url, mode=mode, more=more, machines=machines)
-        gateway = Gateway(read_settings(text))
-        running = asyncio.create_task(gateway.run())
-        try:
-            yield gateway
-        finally:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
-            for child in children:
-                child.stop()
+    text = settings.format(
+        id=tmp_path.name, data=tmp_path, broker=broker, url=plc.url, mode=mode, more=more, machines=machines
+    )
+    gateway = Gateway(read_settings(text))
+    running = asyncio.create_task(gateway.run())
+    try:
+        yield gateway
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
 
 
 async def flat(gateway: Gateway, name: str):
@@ -82,14 +89,14 @@ async def flat(gateway: Gateway, name: str):
         return await client.get_node(f"ns={index};s={name}").read_data_value(raise_on_bad_status=False)
 
 
-async def test_a_hot_machine_is_flagged_written_and_acted_on(plc, tmp_path: Path) -> None:
+async def test_a_hot_machine_is_flagged_written_and_acted_on(plc, tmp_path: Path, served: str) -> None:
     """From a tag over window, worker and guard to the PLC's own counter, and to a node that a client reads as Good."""
-    async with line(plc, tmp_path, mode="closed_loop") as gateway:
+    async with line(plc, tmp_path, served, mode="closed_loop") as gateway:
         ledger = gateway.ledger.task("overheat")
         await until(lambda: ledger.outcomes.total() > 0, "a first recommendation")
         assert (await flat(gateway, "M1.overheat.flag")).Value.Value is False
         assert plc.taken == 0
-        plc.temperature = 95.0
+        plc.temperature = 200.0  # the next sample is enough
         await until(lambda: plc.taken > 0, "maintenance")
         await until(lambda: gateway.status.tasks[0].acted_on > 0, "the acknowledgement")
         shown = await flat(gateway, "M1.overheat.flag")
@@ -100,10 +107,10 @@ async def test_a_hot_machine_is_flagged_written_and_acted_on(plc, tmp_path: Path
         assert gateway.status.tasks[0].latency_ms["p50"] is not None
 
 
-async def test_advisory_shows_and_does_not_write(plc, tmp_path: Path) -> None:
+async def test_advisory_shows_and_does_not_write(plc, tmp_path: Path, served: str) -> None:
     """In advisory mode the flag is on the hosted node and the PLC is left alone."""
     plc.temperature = 95.0
-    async with line(plc, tmp_path, mode="advisory") as gateway:
+    async with line(plc, tmp_path, served, mode="advisory") as gateway:
         ledger = gateway.ledger.task("overheat")
         await until(lambda: ledger.outcomes.total() > 0, "a first recommendation")
         assert (await flat(gateway, "M1.overheat.flag")).Value.Value is True
@@ -111,11 +118,14 @@ async def test_advisory_shows_and_does_not_write(plc, tmp_path: Path) -> None:
         assert plc.taken == 0
 
 
-async def test_an_absent_server_and_a_missing_node_leave_the_rest_running(plc, tmp_path: Path, free_port: int) -> None:
+async def test_an_absent_server_and_a_missing_node_leave_the_rest_running(
+    plc, tmp_path: Path, served: str, free_port: int
+) -> None:
     """An unreachable server and equipment that is not there are named, while the other machine is advised."""
     async with line(
         plc,
         tmp_path,
+        served,
         mode="closed_loop",
         more=f', {{name: GONE, url: "opc.tcp://127.0.0.1:{free_port}", reconnect_max_s: 1.0}}',
         machines=", {id: M2, server: GONE, browse: Objects/M2}, {id: M3, server: PLC, browse: Objects/M3}",
@@ -131,11 +141,11 @@ async def test_an_absent_server_and_a_missing_node_leave_the_rest_running(plc, t
 
 
 async def test_without_a_worker_nodes_turn_bad_and_say_why(
-    plc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plc, tmp_path: Path, unserved: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No worker hosts the task: its nodes read Bad, and StatusText tells what to start."""
     monkeypatch.setattr("lineside_gateway.runtime.worker_watch.GRACE_S", 1.0)
-    async with line(plc, tmp_path, mode="closed_loop", worker=False) as gateway:
+    async with line(plc, tmp_path, unserved, mode="closed_loop") as gateway:
         await until(lambda: bool(gateway.feed.equipment), "the PLC to be resolved")
         for _ in range(100):
             text = await flat(gateway, "M1.overheat.status_text")
@@ -148,9 +158,9 @@ async def test_without_a_worker_nodes_turn_bad_and_say_why(
         assert "lineside worker --tasks overheat" in (await flat(gateway, "gateway.problems")).Value.Value
 
 
-async def test_heartbeats_tell_both_sides(plc, tmp_path: Path) -> None:
+async def test_heartbeats_tell_both_sides(plc, tmp_path: Path, served: str) -> None:
     """The PLC sees our count rise and fall to 0 when the switch is thrown; its own silence turns its nodes Bad."""
-    async with line(plc, tmp_path, mode="closed_loop") as gateway:
+    async with line(plc, tmp_path, served, mode="closed_loop") as gateway:
         await until(lambda: plc.heard >= 2, "two beats of the gateway")
         assert not gateway.guard.demoted
         await gateway.throw(True, "anna", "no crew")
@@ -164,15 +174,15 @@ async def test_heartbeats_tell_both_sides(plc, tmp_path: Path) -> None:
     assert "switch" in lines
 
 
-async def test_nothing_is_written_to_a_plc_that_is_silent(plc, tmp_path: Path) -> None:
+async def test_nothing_is_written_to_a_plc_that_is_silent(plc, tmp_path: Path, served: str) -> None:
     """A PLC whose heartbeat stands still is written nothing, until it beats; the worker knows it by a pseudonym."""
     settings = SETTINGS + "privacy: {{equipment: pseudonym, operators: pseudonym}}\n"
-    async with line(plc, tmp_path, mode="closed_loop", settings=settings) as gateway:
+    async with line(plc, tmp_path, served, mode="closed_loop", settings=settings) as gateway:
         ledger = gateway.ledger.task("overheat")
         await until(lambda: ledger.outcomes.total() > 0, "a first recommendation")
         plc.alive = False
         await until(lambda: "M1" in gateway.status.silent, "the PLC's silence to be noticed", 20)
-        plc.temperature = 95.0
+        plc.temperature = 200.0
         await until(lambda: ledger.withheld["silent"] > 0, "a recommendation to be withheld")
         assert (plc.taken, ledger.effects[Effect.WRITTEN]) == (0, 0)
         plc.alive = True
@@ -181,10 +191,10 @@ async def test_nothing_is_written_to_a_plc_that_is_silent(plc, tmp_path: Path) -
     assert "the PLC is silent: M1.PlcHeartbeat has stood still" in str(refused[0]["text"])
 
 
-async def test_the_switch_outlives_a_restart(plc, tmp_path: Path) -> None:
+async def test_the_switch_outlives_a_restart(plc, tmp_path: Path, unserved: str) -> None:
     """A gateway started after the switch was thrown holds everything at advisory until it is given back."""
     PlantSwitch(tmp_path).throw(True, by="anna", why="no crew")
-    async with line(plc, tmp_path, mode="closed_loop", worker=False) as gateway:
+    async with line(plc, tmp_path, unserved, mode="closed_loop") as gateway:
         await until(lambda: gateway.guard.demoted, "the switch to be seen")
         assert (await flat(gateway, "gateway.plant_mode")).Value.Value == "advisory"
         PlantSwitch(tmp_path).throw(False, by="anna")
@@ -193,7 +203,7 @@ async def test_the_switch_outlives_a_restart(plc, tmp_path: Path) -> None:
     assert (first["demoted"], first["user"], second["demoted"]) == (True, "anna", False)
 
 
-async def test_what_an_earlier_run_left_open_is_answered_or_expired(plc, tmp_path: Path) -> None:
+async def test_what_an_earlier_run_left_open_is_answered_or_expired(plc, tmp_path: Path, served: str) -> None:
     """A stored request of a gateway that died is recommended on; one whose time is over is expired; none stays."""
     now_us = time.time_ns() // 1000
     store = RequestStore(tmp_path / "requests.sqlite")
@@ -205,7 +215,7 @@ async def test_what_an_earlier_run_left_open_is_answered_or_expired(plc, tmp_pat
         )  # fmt: skip
         store.put(left, now_us / 1e6 + lasts_s)
     store.close()
-    async with line(plc, tmp_path, mode="closed_loop") as gateway:
+    async with line(plc, tmp_path, served, mode="closed_loop") as gateway:
         ledger = gateway.ledger.task("overheat")
         await until(lambda: plc.taken > 0, "maintenance asked for before the restart")
         assert ledger.resumed == 2
@@ -216,7 +226,7 @@ async def test_what_an_earlier_run_left_open_is_answered_or_expired(plc, tmp_pat
 
 
 async def test_prometheus_reads_the_ledger_and_each_batch_is_a_trace(
-    plc, tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+    plc, tmp_path: Path, served: str, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Closed, ended and pending requests stand at metrics.port and add up; a trace goes from window to hosted node."""
     sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="needs OpenTelemetry: pip install 'lineside[otel]'")
@@ -227,7 +237,7 @@ async def test_prometheus_reads_the_ledger_and_each_batch_is_a_trace(
     provider.add_span_processor(SimpleSpanProcessor(kept))
     monkeypatch.setattr("lineside_gateway.runtime.gateway.traces_of", lambda *_: Traces(provider))
     metrics = f"metrics: {{{{port: {free_port}}}}}\n"
-    async with line(plc, tmp_path, mode="advisory", settings=SETTINGS + metrics) as gateway:
+    async with line(plc, tmp_path, served, mode="advisory", settings=SETTINGS + metrics) as gateway:
         ledger = gateway.ledger.task("overheat")
         await until(lambda: ledger.outcomes.total() > 0, "a first recommendation")
         await asyncio.sleep(1.2)
@@ -246,10 +256,10 @@ async def test_prometheus_reads_the_ledger_and_each_batch_is_a_trace(
     assert all(s.start_time <= s.end_time for s in spans.values())
 
 
-async def test_what_is_read_and_said_is_recorded(plc, tmp_path: Path) -> None:
+async def test_what_is_read_and_said_is_recorded(plc, tmp_path: Path, served: str) -> None:
     """With recording.folder the tags, with unit and StatusCode, and every recommendation lie in Parquet files."""
     recording = f"recording: {{{{folder: {tmp_path / 'recorded'}, period_s: 0, write_every_s: 0.2}}}}\n"
-    async with line(plc, tmp_path, mode="advisory", settings=SETTINGS + recording) as gateway:
+    async with line(plc, tmp_path, served, mode="advisory", settings=SETTINGS + recording) as gateway:
         ledger = gateway.ledger.task("overheat")
         await until(lambda: ledger.outcomes.total() > 0, "a first recommendation")
     found = reading.read(tmp_path / "recorded")

@@ -16,12 +16,12 @@ from tests.gateway.runtime.test_gateway import SETTINGS, flat, line, until
 pytestmark = pytest.mark.usefixtures("overheat_site")
 
 
-async def test_nodes_stand_while_the_plc_is_not_reached(plc: Plc, tmp_path: Path) -> None:
+async def test_nodes_stand_while_the_plc_is_not_reached(plc: Plc, tmp_path: Path, unserved: str) -> None:
     """After a restart an HMI finds the nodes at once, Bad and not good, though their PLC does not answer."""
-    async with line(plc, tmp_path, mode="advisory", worker=False):
+    async with line(plc, tmp_path, unserved, mode="advisory"):
         await until((tmp_path / "hosted.json").exists, "a note of what is hosted")
     away = SimpleNamespace(url="opc.tcp://127.0.0.1:9")
-    async with line(away, tmp_path, mode="advisory", worker=False) as again:
+    async with line(away, tmp_path, unserved, mode="advisory") as again:
         await until(lambda: not again.hosted.endpoint.endswith(":0/lineside"), "the server listens")
         assert (await flat(again, "M1.overheat.flag")).StatusCode.name in {
             "BadWaitingForInitialData",
@@ -32,8 +32,8 @@ async def test_nodes_stand_while_the_plc_is_not_reached(plc: Plc, tmp_path: Path
 
 def settings(folder: Path, machines: str = "") -> Settings:
     return read_settings(
-        SETTINGS.format(data=folder, broker="redis://127.0.0.1:9", url="opc.tcp://127.0.0.1:9", mode="advisory",
-                        more="", machines=machines)
+        SETTINGS.format(id="before", data=folder, broker="redis://127.0.0.1:9", url="opc.tcp://127.0.0.1:9",
+                        mode="advisory", more="", machines=machines)
     )  # fmt: skip
 
 
