@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -140,6 +141,23 @@ def test_a_regression_is_measured_on_machines_it_has_not_seen(
     out = capsys.readouterr().out
     assert all(f"\n{name} " in out for name in ("rmse", "mae", "coverage", "width"))
     assert "Head: regression" in page.read_text()
+
+
+def test_versions_are_compared_as_they_were_trained(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another head, unit, or set of tags: each version gets what it reads; table and page tell the rest."""
+    tuned(recording, "regression"), tuned(recording, "forecasting")
+    folder, page = recording.parent, recording.parent / "compared.html"
+    few = ["--head", "forecasting", "--tags", "VibRms [mm/s], SpindleTemp [degC]", "--version", "few", "--trials", "0"]
+    base = ["--encoder", str(folder / "encoder"), "--models", str(folder / "models")]
+    assert main(["finetune", str(recording), *base, *few]) == 0
+    for other in ("forecasting", "few"):
+        capsys.readouterr()
+        asked = ["--recording", str(recording), "--models", str(folder / "models"), "--html", str(page)]
+        assert main(["models", "compare", "regression", other, *asked]) == 0
+        differ = int(re.search(r"^(\d+) windows differ", capsys.readouterr().out, re.M)[1])
+        assert 0 < differ < 2000  # where the flags do; hours left and vibration are not compared
+        assert f"regression beside {other}" in page.read_text()
+        assert page.read_text().count("<img") == 4
 
 
 def test_retraining_does_not_answer_another_question(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:

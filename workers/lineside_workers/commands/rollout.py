@@ -12,6 +12,7 @@ from lineside_workers.commands.parsing import command, say
 from lineside_workers.errors import RolloutError
 
 if TYPE_CHECKING:
+    from lineside_workers.hosting.runner import Runner
     from lineside_workers.models.versions import Versions
 
 STAGES = ("shadow", "canary", "full")
@@ -47,13 +48,15 @@ def add(models: Any) -> None:
     rollback.add_argument("--cause", default="", help="why, for the history")
     compare = _command(
         models, "compare", "replay a recording through two versions and list where they differ", _compare,
-        ["lineside models compare 56f4063649da 9a1b33c0ffee --recording var/recorded --day 2026-01-10"],
+        ["lineside models compare 56f4063649da 9a1b33c0ffee --recording var/recorded --day 2026-01-10",
+         "lineside models compare 56f4063649da 9a1b33c0ffee --recording var/recorded --html var/compared.html"],
     )  # fmt: skip
     compare.add_argument("one")
     compare.add_argument("other")
     compare.add_argument("--recording", type=Path, required=True, help="folder of a recording")
     compare.add_argument("--day", default="", help="only windows that end on this day, 2026-01-10 [all]")
     compare.add_argument("--all", action="store_true", help=f"every difference, not the first {SHOWN}")
+    compare.add_argument("--html", type=Path, help="write a page too, with both over time")
 
 
 def _command(models: Any, name: str, about: str, run: Any, examples: list[str]) -> Any:
@@ -150,23 +153,35 @@ def _rollback(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     from lineside_workers.hosting import replay  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.hosting.runner import Runner  # noqa: PLC0415
     from lineside_workers.recorded import reading  # noqa: PLC0415
+    from lineside_workers.reports import comparison as page  # noqa: PLC0415
     from lineside_workers.training import table  # noqa: PLC0415
     from lineside_workers.watching import side_by_side  # noqa: PLC0415 - each command imports what it needs
 
     versions = _versions(args)
-    runners = [
-        Runner(versions.task, {}, versions.folder(v), "cpu", store=versions.store) for v in (args.one, args.other)
-    ]
-    for runner in runners:
-        runner.load()
-    found = replay.compare(reading.read(args.recording, say), versions.task, runners[0], runners[1], args.day)
+    one, other = (_as_trained(versions, v) for v in (args.one, args.other))
+    found = replay.compare(reading.read(args.recording, say), one, other, args.day)
     say(table(side_by_side.rows(found.pairs, args.one, args.other)))
-    shown = found.differences if args.all else found.differences[:SHOWN]
-    say(f"{len(found.differences)} windows differ" + (":" if shown else ""))
+    differences = found.differences
+    shown = differences if args.all else differences[:SHOWN]
+    say(f"{len(differences)} windows differ" + (":" if shown else ""))
     if shown:
         say(table([{"equipment": d.equipment_id, "end": d.end, args.one: str(d.one), args.other: str(d.other)}
                    for d in shown]))  # fmt: skip
-    if len(shown) < len(found.differences):
-        say(f"and {len(found.differences) - len(shown)} more; --all lists them")
+    if len(shown) < len(differences):
+        say(f"and {len(differences) - len(shown)} more; --all lists them")
+    if args.html:
+        say(f"page: {page.write(args.html, found, versions.task, args.one, args.other)}")
+
+
+def _as_trained(versions: Versions, name: str) -> Runner:
+    """The version, loaded, with the configuration it was trained for: head, tags, grid."""
+    from lineside_plugins.tasks.condition.config import ConditionConfig  # noqa: PLC0415 - as above
+    from lineside_workers.hosting.runner import Runner  # noqa: PLC0415
+
+    folder = versions.folder(name)
+    stored = versions.store.load(folder).config.get("task")
+    config = ConditionConfig.from_stored(stored).model_dump() if isinstance(stored, dict) else {}
+    runner = Runner(versions.task, config, folder, "cpu", store=versions.store)
+    runner.load()
+    return runner

@@ -32,13 +32,17 @@ HOUR_US = 3_600_000_000
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Rows with their labels, what the model said of them (R, Q), its flag, and whether it abstained."""
+    """Rows with their labels, what the model said of them (R, Q), its flag, and whether it abstained.
+
+    ``limits`` are where its flag is raised.
+    """
 
     task: ConditionConfig
     rows: Rows
     said: Floats
     flag: Flags
     abstained: Flags
+    limits: tuple[float, ...] = ()
 
     @property
     def main(self) -> Floats:
@@ -90,7 +94,8 @@ def judge(model: ModelData, found: Recorded, labels: list[labelled.Label], devic
     advisor = Advisor.from_model(model, device, task)
     said = advisor.quantities(fresh.x)
     abstained = np.asarray((advisor.novelty.score(fresh.x) > 1.0) & advisor.answer.abstains)
-    return Judged(task, fresh, said, advisor.answer.flag(said) & ~abstained, abstained)
+    flag = advisor.answer.flag(said) & ~abstained
+    return Judged(task, fresh, said, flag, abstained, advisor.answer.limits)
 
 
 def config_of(model: ModelData) -> ConditionConfig:
@@ -105,14 +110,18 @@ def config_of(model: ModelData) -> ConditionConfig:
 
 
 def figures(judged: Judged, costs: dict[str, float]) -> list[dict[str, object]]:
-    """One row per measure, with a 95 % interval over machines; ``costs`` of a miss and of an alarm, per window."""
+    """One row per measure, with a 95 % interval over machines (None for one machine alone).
+
+    ``costs`` are those of a miss and of an alarm, per window.
+    """
     use = _usable(judged) & ~judged.abstained
     measures = _of_events(judged, use, costs) if judged.foresees else _of_values(judged, use)
     machine = judged.rows.machine[use]
+    alone = len(np.unique(machine)) < 2
     out: list[dict[str, object]] = []
     for name, measure in measures.items():
         value, low, high = metrics.over_units(machine, measure)
-        out.append({"measure": name, "value": value, "low": low, "high": high})
+        out.append({"measure": name, "value": value, "low": None if alone else low, "high": None if alone else high})
     out.append({"measure": "abstained_share", "value": float(judged.abstained.mean())})
     return out
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lineside_plugins import registry
+from lineside_plugins.contract import DataType, Inputs
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status
 from lineside_workers.errors import RecordingError
@@ -37,65 +38,117 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """A window on which two versions do not say the same."""
+class Window:
+    """What two versions say of one window, and whether it is not the same."""
 
     equipment_id: str
     end: str
     one: Said
     other: Said
+    differs: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both by machine, and the windows that differ: in flag or abstention, or by more than ``FAR``."""
+    """Both by machine, and window by window; ``alike`` if their first numbers are of one quantity.
+
+    Windows differ in flag or abstention, and where numbers are alike by more than ``FAR``.
+    """
 
     pairs: Mapping[str, Pair]
-    differences: tuple[Difference, ...]
+    windows: tuple[Window, ...]
+    alike: bool
+
+    @property
+    def differences(self) -> tuple[Window, ...]:
+        """The windows on which they do not say the same."""
+        return tuple(w for w in self.windows if w.differs)
 
 
-def compare(found: Recorded, task: str, one: Runner, other: Runner, day: str = "") -> Comparison:
+def compare(found: Recorded, one: Runner, other: Runner, day: str = "") -> Comparison:
     """Ask both about every window of ``found`` that ends on ``day`` (ISO 8601; "" for all of them).
 
+    Each is given the tags, length and grid that its own configuration asks for; windows that end together are compared.
+
     Raises:
-        RecordingError: The task reads more than windows, or no window ends then.
+        RecordingError: A version reads more than windows, or no window of both ends then.
     """
-    beside, differences = SideBySide(one.flag), []
-    for batch in _batches(found, task, day):
-        (first, first_s), (second, second_s) = (_answer(runner, batch) for runner in (one, other))
-        beside.see(batch.equipment_ids, first, first_s, second, second_s)
+    beside, windows = SideBySide(one.flag), list[Window]()
+    alike = _quantity(one) == _quantity(other)
+    for first_batch, second_batch in _batches(found, one.inputs, other.inputs, day):
+        (first, first_s), (second, second_s) = _answer(one, first_batch), _answer(other, second_batch)
+        beside.see(first_batch.equipment_ids, first, first_s, second, second_s)
         said = _said(first, one.flag), _said(second, other.flag)
-        for i, (a, b) in enumerate(zip(*said, strict=True)):
-            if a.flag != b.flag or bool(a.why) != bool(b.why) or abs((a.value or 0) - (b.value or 0)) > FAR:
-                differences.append(Difference(batch.equipment_ids[i], str(batch.end[i])[:19], a, b))
+        ends = np.datetime_as_string(first_batch.end, "s").tolist()
+        windows += [
+            Window(machine, end, a, b, _differ(a, b, alike=alike))
+            for machine, end, a, b in zip(first_batch.equipment_ids, ends, *said, strict=True)
+        ]
     if not beside.pairs:
-        raise RecordingError(f"no window of {found.root} ends on {day or 'any day'}; choose another --day")
-    return Comparison(beside.pairs, tuple(differences))
+        raise RecordingError(
+            f"no window of {found.root} that both versions read ends on {day or 'any day'}; choose another --day, or "
+            "versions of the same tags"
+        )
+    return Comparison(beside.pairs, tuple(windows), alike)
 
 
-def _batches(found: Recorded, task: str, day: str) -> Iterator[WindowBatch]:
-    inputs = registry.create(task).inputs()
-    spec = inputs.window
-    if spec is None or inputs.snapshot or inputs.records:
-        raise RecordingError(f"task '{task}' reads more than windows of tags; a replay knows nothing else")
-    tags = tuple(c.tag for c in spec.channels)
+def _batches(found: Recorded, one: Inputs, other: Inputs, day: str) -> Iterator[tuple[WindowBatch, WindowBatch]]:
+    """Windows of one machine that end together, as each of the two reads them."""
     for machine in found.equipment_ids:
-        if any((machine, t) not in found.series for t in tags):
+        mine, theirs = _Cut.of(found, machine, one), _Cut.of(found, machine, other)
+        if mine is None or theirs is None:
             continue
+        ends = np.intersect1d(mine.ends, theirs.ends)
+        every = max(1, round((one.trigger.every_s or mine.period_s) / mine.period_s))
+        chosen = (ends[np.datetime_as_string(ends, "D") == day] if day else ends)[::every]
+        for part in np.array_split(chosen, max(1, -(-len(chosen) // BATCH))):
+            if len(part):
+                yield mine.batch(part), theirs.batch(part)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """All windows of a machine: their ``ends`` (N,) datetime64[us] and ``views`` (N, T, C)."""
+
+    machine: str
+    tags: tuple[str, ...]
+    period_s: float
+    ends: NDArray[np.datetime64]
+    views: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, found: Recorded, machine: str, inputs: Inputs) -> _Cut | None:
+        """As ``inputs`` ask for them; None where the machine lacks a tag, or was not recorded for long enough."""
+        spec = inputs.window
+        if spec is None or inputs.snapshot or inputs.records:
+            raise RecordingError("the task reads more than windows of tags; a replay knows nothing else")
+        tags = tuple(c.tag for c in spec.channels)
+        if any((machine, t) not in found.series for t in tags):
+            return None
         end_us, cells = grid(found, machine, tags, spec.period_s)
         if len(end_us) < spec.length:
-            continue
+            return None
         views = np.lib.stride_tricks.sliding_window_view(cells, spec.length, axis=0).transpose(0, 2, 1)
-        ends = end_us[spec.length - 1 :].astype("datetime64[us]")
-        step = max(1, round((inputs.trigger.every_s or spec.period_s) / spec.period_s))
-        chosen = np.flatnonzero(np.datetime_as_string(ends, "D") == day) if day else np.arange(len(ends))
-        for rows in np.array_split(chosen[::step], max(1, -(-len(chosen) // BATCH))):
-            if len(rows):
-                values = np.ascontiguousarray(views[rows])
-                yield WindowBatch(
-                    (machine,) * len(rows), tags, values, np.isfinite(values), ends[rows], spec.period_s,
-                    ({},) * len(rows), ({},) * len(rows),
-                )  # fmt: skip
+        return cls(machine, tags, spec.period_s, end_us[spec.length - 1 :].astype("datetime64[us]"), views)
+
+    def batch(self, ends: NDArray[np.datetime64]) -> WindowBatch:
+        """The windows that end at ``ends`` (B,), which rise."""
+        values = np.ascontiguousarray(self.views[np.searchsorted(self.ends, ends)])
+        nothing = ({},) * len(ends)
+        return WindowBatch(
+            (self.machine,) * len(ends), self.tags, values, np.isfinite(values), ends, self.period_s, nothing, nothing
+        )
+
+
+def _quantity(runner: Runner) -> tuple[str, str] | None:
+    """Name and unit of the first number of a version."""
+    numbers = (f for f in runner.outputs.fields if f.data_type is DataType.DOUBLE)
+    return next(((f.name, f.unit) for f in numbers), None)
+
+
+def _differ(one: Said, other: Said, *, alike: bool) -> bool:
+    apart = abs((one.value or 0.0) - (other.value or 0.0)) if alike else 0.0
+    return one.flag != other.flag or bool(one.why) != bool(other.why) or apart > FAR
 
 
 def _answer(runner: Runner, batch: WindowBatch) -> tuple[BatchResult, float]:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from lineside_plugins import registry
-from lineside_plugins.contract import TaskPlugin
+from lineside_plugins.contract import Inputs, Outputs, TaskPlugin
 from lineside_plugins.enforcement import AdviceCheck, RefusedError, check_batch, quality
 from lineside_plugins.synthetic import synthetic_batch
 from lineside_plugins.types import Abstention, Advice, ContractError, FloatArray, Recommendation, WindowBatch
@@ -72,6 +72,16 @@ class Runner:
     def deadline_s(self) -> float:
         """How long after a window's end an answer is of use, in event time."""
         return self._inputs.deadline_s
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the task reads, as its configuration has it."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Outputs:
+        """What the task says, as its configuration has it."""
+        return self._outputs
 
     @property
     def flag(self) -> str:

@@ -14,6 +14,7 @@ from lineside_workers.condition.evaluation import Alarms, Judged
 from lineside_workers.reports.page import Page
 
 MACHINES_SHOWN = 10
+_LEGEND = "Shaded: before an event, or the interval. Dashed: where the flag is raised. Dots: it abstained."
 
 
 def write(path: Path, model: ModelData, judged: Judged, table: list[dict[str, object]], found: Alarms) -> Path:
@@ -24,7 +25,10 @@ def write(path: Path, model: ModelData, judged: Judged, table: list[dict[str, ob
         f"{len(judged.rows)} looks at units that neither trained nor chose it: {units}. Head: {judged.task.head}. "
         f"Question: {model.config.get('question', '')}. Ships: {model.config.get('winner', '')}.",
     )
-    page.section("Figures", "95 % intervals by bootstrap over machines; windows in which it abstained left out.")
+    page.section(
+        "Figures",
+        "95 % intervals by bootstrap over machines, none for one machine; windows in which it abstained left out.",
+    )
     page.table(table)
     if judged.foresees:
         page.section(
@@ -35,7 +39,7 @@ def write(path: Path, model: ModelData, judged: Judged, table: list[dict[str, ob
     if judged.task.head is Head.CLASSIFICATION:
         page.section("Stated and observed frequency")
         page.plot(partial(_reliability, judged), "calibration", (4.5, 4.0))
-    page.section("What it said over time", "Shaded: before an event, or the interval. Dots: it abstained.")
+    page.section("What it said over time", _LEGEND)
     for machine in np.unique(judged.rows.machine).tolist()[:MACHINES_SHOWN]:
         page.plot(partial(_curve, judged, machine), f"{judged.names[0]} on {machine}", (10.0, 1.8))
     return page.write(path)
@@ -62,11 +66,15 @@ def _curve(judged: Judged, machine: str, figure: Any) -> None:
     if judged.foresees:
         top = 1.0 if judged.task.head is Head.CLASSIFICATION else max(1.0, float(said[:, 0].max()))
         axes.fill_between(time, 0, top, where=judged.rows.label[at] == 1, alpha=0.2)
-        axes.set_ylim(0, top)
+        axes.set_ylim(0, 1.02 * top)
     else:
         own = said[:, :3] if judged.task.head is not Head.QUANTILES else said
         axes.fill_between(time, own.min(axis=1), own.max(axis=1), alpha=0.2)
         axes.plot(time, judged.truth[at, 0], color="0.4", linewidth=0.6)
+    for limit in judged.limits:
+        axes.axhline(limit, color="#a00", linewidth=0.8, linestyle="--")
     quiet = judged.abstained[at]
     axes.plot(time[quiet], said[quiet, 0], ".", markersize=2)
+    axes.set_ylabel(judged.names[0].replace("_", " "), fontsize="small")
+    axes.tick_params(labelsize="small")
     axes.set_title(machine, fontsize="small", loc="left")

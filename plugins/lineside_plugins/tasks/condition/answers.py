@@ -34,6 +34,11 @@ class Answer(ABC):
         """The quantity that reasons explain."""
         return 0
 
+    @property
+    @abstractmethod
+    def limits(self) -> tuple[float, ...]:
+        """Where the main quantity raises or drops the flag; none where it raises no flag."""
+
     @abstractmethod
     def quantities(self, raw: Floats, rows: Floats) -> Floats:
         """Quantities (R, Q) of raw scores (R, K) of features (R, F)."""
@@ -64,6 +69,11 @@ class Probability(Answer):
     offset: float
     threshold: float
 
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The threshold."""
+        return (self.threshold,)
+
     def quantities(self, raw: Floats, rows: Floats) -> Floats:
         """Probability (R, 1) of log-odds (R, 1)."""
         del rows
@@ -88,6 +98,11 @@ class Alarm:
 
     below: float | None = None
     above: float | None = None
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """Those that are set."""
+        return tuple(limit for limit in (self.below, self.above) if limit is not None)
 
     def raised(self, values: Floats) -> Flags:
         """Which values (...,) lie beyond."""
@@ -116,6 +131,11 @@ class Values(Answer):
     within: tuple[float, float]
     alarm: Alarm
     tag: int | None = None
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The alarm's bounds."""
+        return self.alarm.limits
 
     @property
     def main(self) -> int:
@@ -170,6 +190,11 @@ class Quantiles(Answer):
     within: tuple[float, float]
     alarm: Alarm
 
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The alarm's bounds."""
+        return self.alarm.limits
+
     def quantities(self, raw: Floats, rows: Floats) -> Floats:
         """Quantiles (R, K), the middle one first, then rising."""
         del rows
@@ -216,6 +241,11 @@ class Strangeness(Answer):
     limit: float
     slope: float
     offset: float
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The score is told in limits."""
+        return (1.0,)
 
     def quantities(self, raw: Floats, rows: Floats) -> Floats:
         """Score (R, 1) of logarithmic scores (R, 1): 1 at the limit."""
