@@ -39,15 +39,7 @@ def mill_recording(
     deviation = (rate - mean) * tool + 3 * rng.standard_normal(n)
     off = np.abs(deviation) > TOLERANCE_UM
     sampled = rng.random(n) < 0.1
-    events = tuple(
-        {
-            "time": (EPOCH + timedelta(minutes=float(count[i]) + 5)).isoformat(), "equipment_id": "M1",
-            "kind": "inspection", "serial_no": f"M1-{count[i]:07d}", "value": float(deviation[i]),
-            "porous": bool(porous[i]), "defect": bool(porous[i] or off[i]),
-            "text": "sample" if sampled[i] else CAMPAIGN,
-        }
-        for i in range(n)
-    )  # fmt: skip
+    events = tuple(_inspection(*row) for row in zip(count, deviation, porous, off, sampled, strict=True))
     serial = np.array([f"M1-{c:07d}" for c in count])
     time = (np.datetime64(EPOCH.replace(tzinfo=None), "us") + count * np.timedelta64(60, "s")).astype("datetime64[us]")
     tags = {
@@ -68,6 +60,15 @@ def mill_recording(
         streams={"events": events},
         arrays={"M1": part},
     )
+
+
+def _inspection(count: int, deviation: float, porous: bool, off: bool, sampled: bool) -> dict[str, object]:
+    """What the bench says of part number ``count``, five minutes after it was made."""
+    return {
+        "time": (EPOCH + timedelta(minutes=float(count) + 5)).isoformat(), "equipment_id": "M1", "kind": "inspection",
+        "serial_no": f"M1-{count:07d}", "value": float(deviation), "porous": bool(porous),
+        "defect": bool(porous or off), "text": "sample" if sampled else CAMPAIGN,
+    }  # fmt: skip
 
 
 def assert_as_expected(advice: Advice | None, case: Path) -> None:

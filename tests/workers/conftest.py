@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from redis import Redis
 
 from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_plugins import TrainedModel, WindowBatch
@@ -154,6 +155,13 @@ def make_batch():
 def broker() -> Iterator[EmbeddedBroker]:
     with EmbeddedBroker() as b:
         yield b
+
+
+@pytest.fixture
+def redis(broker: EmbeddedBroker) -> Iterator[Redis]:
+    """A plain client of the broker."""
+    with Redis.from_url(broker.url) as r:
+        yield r
 
 
 @pytest.fixture

@@ -39,12 +39,6 @@ class Recorder:
 
 
 @pytest.fixture
-def redis(broker: EmbeddedBroker) -> Iterator[Redis]:
-    with Redis.from_url(broker.url) as r:
-        yield r
-
-
-@pytest.fixture
 def host() -> Recorder:
     return Recorder()
 

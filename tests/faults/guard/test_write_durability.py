@@ -48,6 +48,14 @@ class Oracle:
         for rec in self.cycle:
             gate.effects.decide(rec)
 
+    async def look_at(self, plc: Any, why: object) -> None:
+        """At rest the plant holds every last write, has taken every reject, and was given none twice."""
+        for task, value in self.last.items():
+            assert await plc.value(task.capitalize()) == value, (task, why)
+        assert plc.taken == self.rejects, why
+        twice = {what: n for what, n in plc.written.items() if n > 1 and what != ("RejectFlag", True)}
+        assert not twice, (twice, why)
+
     def write(self, gate: Any, task: str, *, odd: bool) -> None:
         """One recommendation with a value never used before; ``odd`` is of a type or size the node does not take."""
         self.number += 1
@@ -103,11 +111,7 @@ async def test_at_rest_the_plant_holds_every_last_write(
             gate.resume()
             oracle.redeliver(gate)
         await gate.idle()
-        for task, value in oracle.last.items():
-            assert await plc.value(task.capitalize()) == value, (fault, task, gate.steps[-6:])
-        assert plc.taken == oracle.rejects, (fault, gate.steps[-6:])
-        twice = {what: n for what, n in plc.written.items() if n > 1 and what != ("RejectFlag", True)}
-        assert not twice, (fault, twice)
+        await oracle.look_at(plc, (fault, gate.steps[-6:]))
     assert await plc.value("Locked") == 1.0
     await gate.stop()
     await proxy.stop()

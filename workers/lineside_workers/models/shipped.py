@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from lineside_plugins.contract import TrainableTask
-from lineside_plugins.registry import TaskError, installed, task_class
+from lineside_plugins.registry import installed, task_class
 from lineside_workers.errors import ModelError
 
 
@@ -29,29 +29,18 @@ def shipped_folder(task: str) -> Path:
     """Where the weights of ``task`` ship, there or not: folder ``weights`` of the package of its entry point.
 
     Raises:
-        ModelError: The task is not installed.
+        ModelError: The task is not installed, or its package cannot be found.
     """
-    point = installed().get(task)
-    if point is None:
-        raise ModelError(f"task '{task}' is not installed; installed: {', '.join(installed()) or 'none'}")
-    package = point.module.rpartition(".")[0] or point.module
-    try:
-        return Path(str(files(package))) / "weights"
-    except (ImportError, TypeError) as e:
-        raise ModelError(f"package '{package}' of task '{task}' cannot be found: {e}; reinstall it") from e
+    return _package(task) / "weights"
 
 
 def code_hash(task: str) -> str:
     """SHA-256 over the Python files of the package of ``task``, in name order.
 
     Raises:
-        TaskError: The task is not installed.
+        ModelError: The task is not installed, or its package cannot be found.
     """
-    point = installed().get(task)
-    if point is None:
-        raise TaskError(f"task '{task}' is not installed; installed: {', '.join(installed()) or 'none'}")
-    package = point.module.rpartition(".")[0] or point.module
-    return files_hash(sorted(Path(str(files(package))).rglob("*.py")))
+    return files_hash(sorted(_package(task).rglob("*.py")))
 
 
 def files_hash(paths: list[Path]) -> str:
@@ -61,3 +50,15 @@ def files_hash(paths: list[Path]) -> str:
         with path.open("rb") as f:
             digest.update(f"{path.name}\0{hashlib.file_digest(f, 'sha256').hexdigest()}\0".encode())
     return digest.hexdigest()
+
+
+def _package(task: str) -> Path:
+    """Folder of the package of a task's entry point."""
+    point = installed().get(task)
+    if point is None:
+        raise ModelError(f"task '{task}' is not installed; installed: {', '.join(installed()) or 'none'}")
+    package = point.module.rpartition(".")[0] or point.module
+    try:
+        return Path(str(files(package)))
+    except (ImportError, TypeError) as e:
+        raise ModelError(f"package '{package}' of task '{task}' cannot be found: {e}; reinstall it") from e
