@@ -163,14 +163,21 @@ def compare(
     recording: Annotated[Path, typer.Option(help="Folder of a recording.")],
     day: Annotated[str, typer.Option(help="Only windows that end on this day, such as 2026-01-10.")] = "",
     every: Annotated[bool, typer.Option("--all", help="List every difference.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page too, with both over time.")] = None,
     models: _Models = None,
     task: _Task = "",
 ) -> None:
     """Replay a recorded day through two versions and list where they differ, before a promotion.
 
-    Example: lineside models compare 56f4063649da 9a1b33c0ffee --recording var/recorded --day 2026-01-10
-    """
-    chosen = [*(["--day", day] if day else []), *(["--all"] if every else [])]
+    Each is given the tags, head and grid that it was trained for.
+
+    [bold]Examples[/]
+
+      lineside models compare 56f4063649da 9a1b33c0ffee --recording var/recorded --day 2026-01-10
+
+      lineside models compare 56f4063649da 9a1b33c0ffee --recording var/recorded --html var/compared.html
+    """  # fmt: skip
+    chosen = [*(["--day", day] if day else []), *(["--all"] if every else []), *(["--html", str(html)] if html else [])]
     run_models("compare", one, other, "--recording", str(recording), *chosen, *_given(models, task))
 
 

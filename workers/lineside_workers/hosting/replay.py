@@ -134,10 +134,10 @@ class _Cut:
     def batch(self, ends: NDArray[np.datetime64]) -> WindowBatch:
         """The windows that end at ``ends`` (B,), which rise."""
         values = np.ascontiguousarray(self.views[np.searchsorted(self.ends, ends)])
-        nothing = ({},) * len(ends)
         return WindowBatch(
-            (self.machine,) * len(ends), self.tags, values, np.isfinite(values), ends, self.period_s, nothing, nothing
-        )
+            (self.machine,) * len(ends), self.tags, values, np.isfinite(values), ends, self.period_s,
+            ({},) * len(ends), ({},) * len(ends),
+        )  # fmt: skip
 
 
 def _quantity(runner: Runner) -> tuple[str, str] | None:
