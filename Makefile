@@ -73,7 +73,7 @@ bench-tags: .venv/.runtime  ## 50,000 tags at 1 Hz and 10,000 at 10 Hz into wind
 bench-models: .venv/.runtime  ## Models on public data beside trees; half an hour; ARGS="--only cmapss,ai4i", needs LINESIDE_DATA
 	@$(BIN)/python -m benchmarks.models $(ARGS)
 
-bench-drift: .venv/.runtime  ## RefPlant's own sensor fault found by the drift watch: delay and false alarms; two minutes
+bench-drift: .venv/.runtime  ## RefPlant's own sensor fault found by the drift watch: delay and false alarms; three minutes
 	@$(BIN)/python -m lineside_trials.sensors $(ARGS)
 
 bench-dispatch: .venv/.dev  ## Lineside beside the bare forward pass and other model servers: CPU, throughput, latency

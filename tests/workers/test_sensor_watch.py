@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from lineside_plugins import DataType, Kind, OutputField, Outputs, WindowBatch
 from lineside_workers.learning import relations
+from lineside_workers.watching import false_alarms
 from lineside_workers.watching.drift_watch import DriftWatch
 from lineside_workers.watching.sensor_watch import SensorWatch
 
@@ -77,12 +79,61 @@ def test_a_step_at_a_stop_is_a_sensor_mounted_anew(relation: relations.Relation)
     assert not follow(relation, cells).drifted
 
 
+def test_a_step_that_goes_on_was_the_beginning_of_a_drift(relation: relations.Relation) -> None:
+    """A gain that already rises at the first hours after a long stop, and goes on, is told; one that stays is not."""
+    for goes_on in (True, False):
+        cells = machine(6, 93, wears=False)
+        rest = cells["Vib"][4 * DAY :]
+        rest *= np.minimum(2.2, 1.45 + np.arange(len(rest)) / 48 if goes_on else 1.45)
+        for tag, standing in (("Power", 0.4), ("Vib", 0.01)):
+            cells[tag][4 * DAY - 12 : 4 * DAY] = standing
+        assert follow(relation, cells).drifted is goes_on
+
+
+def test_what_it_compares_is_told_in_words(relation: relations.Relation) -> None:
+    """Before there is enough to compare with, and after, one sentence says how many cells, which gain, which bound."""
+    assert follow(relation, machine(0.3, 92)).seen.startswith("Vib: 0 cells at load in the reference")
+    assert (
+        "48 cells at load against the 144 before; gain 0.98, told from 1."
+        in follow(relation, machine(4, 92, wears=False)).seen
+    )
+
+
+def test_the_limit_follows_from_the_false_alarms_asked_for() -> None:
+    """One in twenty sound weeks passes it where one is asked for, also where half of the sensors drifted up."""
+    rng = np.random.default_rng(0)
+    farthest, others = rng.gumbel(3.0, 1.0, (400, 2)), rng.gumbel(3.0, 1.0, (20_000, 2))
+    drifting = farthest + np.where(np.arange(400) % 2, 8.0, 0.0)[:, None] * [1.0, 0.0]
+    for recorded in (farthest, drifting):
+        limit = false_alarms.passed_by(recorded, 0.05)
+        assert (others.max(axis=1) > limit).mean() == pytest.approx(0.05, abs=0.02)
+
+
+def test_too_short_a_recording_calibrates_nothing(relation: relations.Relation) -> None:
+    """One machine week leaves the relation its own bound; eight of a sound sensor give the least there is."""
+    week = (relation, machine(7, 90, wears=False))
+    assert false_alarms.calibrated([week]) is None
+    assert false_alarms.calibrated([week] * 8) == false_alarms.LEAST
+
+
+def test_a_machine_is_followed_by_its_own_relation(relation: relations.Relation) -> None:
+    """A relation of the machine's name goes before the general one, which holds for all others."""
+    deaf = replace(relation, bound=1e9, machine="M1")
+    watch = DriftWatch({"Vib": (0.0, 50.0)}, "", [deaf, relation])
+    cells = machine(6, 91, wears=False)
+    cells["Vib"][3 * DAY :] *= 2.2
+    values = np.repeat(np.stack(list(cells.values()), axis=1).astype(np.float32)[None], 2, axis=0)
+    at = np.repeat(np.array(["2026-01-12"], "datetime64[us]"), 2)
+    found = watch.see(WindowBatch(("M1", "M2"), tuple(cells), values, np.isfinite(values), at, 600.0), [None, None], {})
+    assert [d.equipment_id for d in found] == ["M2"]
+
+
 def test_a_model_says_which_sensor_left_the_others(relation: relations.Relation) -> None:
     """Overlapping windows in order give one drift with machine, tag, gain and distance; late ones none."""
     config = {"reference": {"Vib": [0.0, 50.0]}, "relations": [relation.to_json()]}
     watch = DriftWatch.of(config, Outputs(Kind.MAINTENANCE, (OutputField("flag", DataType.BOOLEAN, "."),), flag="flag"))
     assert watch is not None
-    cells = machine(6, 95)
+    cells = machine(6, 95, wears=False)
     cells["Vib"][3 * DAY :] *= 2.2
     values = np.stack(list(cells.values()), axis=1).astype(np.float32)
     found = ()

@@ -95,7 +95,10 @@ def _finetune(args: argparse.Namespace) -> None:
     trained = finetuning.finetune(data, pretrained, job, say)
     followed = related.learned(found, task, {*pretrained.split.train, *pretrained.split.validation})
     trained = replace(trained, config={**trained.config, "relations": [r.to_json() for r in followed]})
-    say("sensors followed by what the others say: " + (", ".join(r.tag for r in followed) or "none hang together"))
+    say(
+        "sensors followed by what the others say: "
+        + (", ".join(r.tag for r in followed if not r.machine) or "none hang together")
+    )
     say(table(trained.report))
     _keep(args, trained, labels.events(given))
     say(f"config to bind it with: {_binding(task)}")

@@ -2,24 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_workers.learning import relations
+from lineside_workers.learning.relations import Relation
 from lineside_workers.recorded.reading import Floats, Recorded, grid, unit_of
+from lineside_workers.watching import false_alarms
+
+Cells = Mapping[str, Floats]
+OWN_LEAST = 3000  # cells, three machine weeks, from which a machine has a relation of its own
 
 
-def learned(found: Recorded, config: ConditionConfig, units: Collection[str]) -> list[relations.Relation]:
-    """Relations between the tags of ``config`` on the machines of ``units``, in its cells; none is an answer too."""
+def learned(found: Recorded, config: ConditionConfig, units: Collection[str]) -> list[Relation]:
+    """Relations between the tags of ``config`` on the machines of ``units``, in its cells; none is an answer too.
+
+    What holds for any machine comes first; then those of machines that were recorded long enough, by their name within
+    a plant: their own loads and powers tell more. All have one bound, calibrated on the recording (``false_alarms``).
+    """
     tags = list(config.tags)
-    whole = [
-        machine
+    machines = {
+        machine: _cells(found, machine, tags, config.period_s)
         for machine in found.equipment_ids
         if unit_of(machine) in units and all((machine, t) in found.series for t in tags)
-    ]
-    return relations.learn([_cells(found, machine, tags, config.period_s) for machine in whole])
+    }
+    general = relations.learn(list(machines.values()))
+    own = [r for name, cells in _by_name(machines).items() for r in _own(name, cells, general)]
+    return _bounded([*general, *own], machines)
+
+
+def _own(name: str, machines: Sequence[Cells], general: Sequence[Relation]) -> list[Relation]:
+    """Relations of the machine of one name, of the tags that are followed on any."""
+    followed = {r.tag for r in general}
+    if not followed or sum(len(next(iter(cells.values()))) for cells in machines) < OWN_LEAST:
+        return []
+    return [replace(r, machine=name) for r in relations.learn(machines) if r.tag in followed]
+
+
+def _bounded(found: list[Relation], machines: Mapping[str, Cells]) -> list[Relation]:
+    """With the bound by which each tag's watch is as quiet as asked for."""
+    own = {(r.tag, r.machine): r for r in found}
+    bounds = {
+        tag: false_alarms.calibrated([(own.get((tag, _leaf(m)), own[tag, ""]), cells) for m, cells in machines.items()])
+        for tag in {r.tag for r in found}
+    }
+    return [r if (bound := bounds[r.tag]) is None else replace(r, bound=bound) for r in found]
+
+
+def _by_name(machines: Mapping[str, Cells]) -> dict[str, list[Cells]]:
+    out: dict[str, list[Cells]] = {}
+    for machine, cells in machines.items():
+        out.setdefault(_leaf(machine), []).append(cells)
+    return out
+
+
+def _leaf(machine: str) -> str:
+    """The name within its plant."""
+    return machine.rpartition("/")[2]
 
 
 def _cells(found: Recorded, machine: str, tags: list[str], period_s: float) -> dict[str, Floats]:
     _, cells = grid(found, machine, tags, period_s)
-    return {tag: cells[:, c].astype("float64") for c, tag in enumerate(tags)}
+    return {tag: cells[:, c].astype(np.float64) for c, tag in enumerate(tags)}

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
-AT_LOAD, STANDING = 0.9, 0.3  # of the driver's 90 % quantile: from here on it works at load, below it stands
-LONG_STOP = 6  # cells standing after which a sensor may have been mounted anew
+AT_LOAD, STANDING = 0.75, 0.3  # of the driver's 90 % quantile: from here on it works at load, below it stands
+LONG_STOP = 8  # cells standing after which a sensor may have been mounted anew; shorter ones are waits and trips
 EXPLAINED = 0.5  # share of the variation within stretches that a relation explains at least
 MANY_TIMES = 3.0  # 98 % over 2 % quantile, from which a tag is compared by ratio
+BOUND = 6.0  # spreads, where none was calibrated
 _QUANTILES = (0.3, 0.6, 0.8, 0.9, 0.95, 0.98)
 _LEAST = 200  # cells at load to learn from
 _STRETCH = 20  # cells at load of a stretch that has a level
@@ -36,7 +37,8 @@ class Relation:
     """``tag`` foretold from ``inputs`` (K); ``knees`` (K, Q), ``weights`` (K * (Q + 1)), ``ratios`` (K + 1).
 
     ``ratios`` says which tags are compared by ratio, that is as logarithms: the inputs, then the tag itself.
-    ``scale`` is the spread of what remains of one cell, in the unit of the tag or of its logarithm.
+    ``scale`` is the spread of what remains of one cell, in the unit of the tag or of its logarithm; ``bound`` says how
+    many times the spread of a comparison a drift has to be. ``machine`` is whose relation it is, "" of any machine.
     """
 
     tag: str
@@ -46,6 +48,8 @@ class Relation:
     weights: tuple[float, ...]
     ratios: tuple[bool, ...]
     scale: float
+    bound: float = BOUND
+    machine: str = ""
 
     @property
     def by_ratio(self) -> bool:
@@ -68,7 +72,8 @@ class Relation:
         knees = tuple(tuple(map(float, k)) for k in row["knees"])
         return cls(
             str(row["tag"]), str(row["driver"]), tuple(row["inputs"]), knees, tuple(map(float, row["weights"])),
-            tuple(map(bool, row["ratios"])), float(row["scale"]),
+            tuple(map(bool, row["ratios"])), float(row["scale"]), float(row.get("bound", BOUND)),
+            str(row.get("machine", "")),
         )  # fmt: skip
 
 

@@ -142,7 +142,7 @@ class DriftWatch:
             rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             for name, row in rows.items():
                 by_tag = {str(s["tag"]): s for s in row["sensors"]}
-                sensors = [SensorWatch.from_json(r, by_tag[r.tag]) for r in self._relations]
+                sensors = [SensorWatch.from_json(r, by_tag[r.tag]) for r in self._related(name)]
                 machine = self._machine(name)
                 machine.sensors, machine.seen = sensors, np.datetime64(row["seen"], "us")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
@@ -164,8 +164,14 @@ class DriftWatch:
             if len(self._machines) >= MAX_MACHINES:
                 self._machines.pop(next(iter(self._machines)))
             followed = {t: _Followed(self._new_adwin(), *r) for t, r in self._ranges.items()}
-            self._machines[name] = _Machine(followed, [SensorWatch(r) for r in self._relations])
+            self._machines[name] = _Machine(followed, [SensorWatch(r) for r in self._related(name)])
         return self._machines[name]
+
+    def _related(self, name: str) -> list[Relation]:
+        """By tag the machine's own relation, else what holds for any machine."""
+        found = {r.tag: r for r in self._relations if not r.machine}
+        found |= {r.tag: r for r in self._relations if r.machine == name}
+        return list(found.values())
 
 
 def _tell_sensors(machine: _Machine, batch: WindowBatch, row: int) -> None:
