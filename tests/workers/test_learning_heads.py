@@ -18,7 +18,7 @@ from lineside_plugins.learning.encoder import embed, pretext_loss
 from lineside_plugins.learning.network import Schedule
 from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.learning.onnx_model import OnnxModel
-from lineside_workers.learning import calibration, explanation
+from lineside_workers.learning import calibration, explanation, spreading
 from lineside_workers.learning.calibration import Bounds, LevelBand
 from lineside_workers.learning.encoders import PretrainRecipe, Unlabelled, pretrain
 from lineside_workers.learning.export import write_onnx
@@ -267,3 +267,18 @@ def test_a_quantile_forest_says_what_came_true_in_its_leaves() -> None:
     low, high = forest.predict(np.array([[1.0, 0.0], [-1.0, 0.0]], dtype=np.float32), (0.25, 0.75), draws=20, seed=0)
     np.testing.assert_array_equal(low, [0.0, 3.0])
     np.testing.assert_array_equal(high, [10.0, 3.0])
+
+
+def test_labels_spread_along_a_history_are_better_than_the_forecasts_they_come_from() -> None:
+    """Forecasts that err by a fifth agree on an end four rows off at most; a history cut in its youth gets no label."""
+    rng = np.random.default_rng(14)
+    lengths = np.array([200, 200, 60])
+    recording, time = np.repeat(np.arange(3), lengths), np.concatenate([np.arange(n) for n in lengths])
+    left = 200.0 - time
+    said = np.clip(left * rng.normal(1.0, 0.2, len(left)), 0, 125)
+    spread = spreading.along(said, recording, time.astype(np.float64), believed=90.0)
+    whole = recording < 2
+    near = whole & (said < 90.0)
+    assert np.abs(spread[whole] - left[whole]).max() < 4.0
+    assert np.abs(spread[near] - left[near]).mean() < np.abs(said[near] - left[near]).mean() / 3
+    assert np.isnan(spread[~whole]).all()
