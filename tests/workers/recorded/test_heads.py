@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from lineside_workers.hosting.runner import Runner
 from lineside_workers.learning import low_rank
 from lineside_workers.models.store import ModelStore
 from lineside_workers.models.versions import Stage, Versions
-from lineside_workers.recorded import reading
+from lineside_workers.recorded import labels, reading
 
 pytestmark = pytest.mark.xdist_group("heads")
 Make = Callable[..., Path]
@@ -37,6 +38,7 @@ HEADS: dict[str, tuple[list[str], Mapping[str, object]]] = {
         {"forecast": "SpindleTemp", "ahead_h": [3, 12]},
     ),
     "anomaly": ([], {}),
+    "classes": (["--classes", "normal,worn,ending"], {"classes": ["normal", "worn", "ending"]}),
 }
 
 
@@ -56,6 +58,9 @@ def recording(make: Make, folder: Path) -> Path:
         assert main(["label", str(out), "--horizon-h", "20", "--out", str(folder / "labels.csv")]) == 0
         hours = ["--quantity", "hours-left", "--horizon-h", "20", "--out", str(folder / "hours.csv")]
         assert main(["label", str(out), *hours]) == 0
+        left = labels.read(folder / "hours.csv")
+        modes = [replace(r, value=None if r.value is None else float((r.value < 20) + (r.value < 8))) for r in left]
+        labels.write(folder / "modes.csv", modes)
     return out
 
 
@@ -65,8 +70,9 @@ def tuned(recording: Path, head: str) -> ModelData:
     made = folder / "models" / "condition" / head
     if made.exists():
         return ModelStore(folder / "models").load(made)
-    labels = {"forecasting": [], "anomaly": ["--labels", str(folder / "labels.csv")]}
-    given = labels.get(head, ["--labels", str(folder / "hours.csv")])
+    files = {"forecasting": "", "anomaly": "labels.csv", "classes": "modes.csv"}
+    file = files.get(head, "hours.csv")
+    given = ["--labels", str(folder / file)] if file else []
     args = ["--encoder", str(folder / "encoder"), "--models", str(folder / "models"), "--version", head, *given]
     assert main(["finetune", str(recording), *args, "--trials", "0", "--head", head, *HEADS[head][0]]) == 0
     return ModelStore(folder / "models").load(made)
@@ -86,7 +92,7 @@ def test_what_ships_has_won_against_trees_and_the_naive_rule(recording: Path, he
     runner = _runner(recording, head, config)
     said = [r for r in runner.answer(batch).recommendations if r is not None]
     assert len(said) > len(values) // 2
-    if head != "anomaly":
+    if head not in {"anomaly", "classes"}:
         name = {"regression": "value", "quantiles": "value_q50", "forecasting": "ahead_12h"}[head]
         assert all(r.interval[0] <= r.value[name] <= r.interval[1] for r in said)
     assert {reason.tag for r in said for reason in r.reasons} <= {*TAGS, ""}
@@ -107,15 +113,16 @@ def test_a_forecast_needs_no_labels_and_other_heads_do(recording: Path, capsys: 
     """Without labels every other head ends with what to do; without values the heads that predict one do."""
     base = ["finetune", str(recording), "--encoder", str(recording.parent / "encoder"), "--trials", "0"]
     base += ["--models", str(recording.parent / "none")]
-    labels = ["--labels", str(recording.parent / "labels.csv")]
+    given = ["--labels", str(recording.parent / "labels.csv")]
     for args, why in (
         (["--head", "anomaly"], "head 'anomaly' learns from labels; give --labels"),
-        (["--head", "regression", *labels], "has a value: bring a CSV with a column value, or lineside label"),
+        (["--head", "regression", *given], "has a value: bring a CSV with a column value, or lineside label"),
+        (["--head", "classes", *given], "classes are not given; name two or more"),
         (["--head", "forecasting", "--forecast", "Colour"], "forecast 'Colour' is none of the tags"),
         (["--head", "forecasting", "--ahead-h", "9,6"], "ahead_h 9, 6 do not rise"),
         (["--head", "forecasting", "--ahead-h", "soon"], "--ahead-h soon is no list of numbers"),
         (["--head", "forecasting", "--ahead-h", "500"], "look less far ahead with --ahead-h"),
-        (["--head", "anomaly", *labels, "--device", "cuda:7"], "device 'cuda:7' is not here"),
+        (["--head", "anomaly", *given, "--device", "cuda:7"], "device 'cuda:7' is not here"),
     ):
         assert main([*base, *args]) == 2
         assert why in capsys.readouterr().err
@@ -141,6 +148,27 @@ def test_a_regression_is_measured_on_machines_it_has_not_seen(
     out = capsys.readouterr().out
     assert all(f"\n{name} " in out for name in ("rmse", "mae", "coverage", "width"))
     assert "Head: regression" in page.read_text()
+
+
+def test_several_classes_are_told_apart_on_a_machine_it_has_not_seen(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Probabilities add up to one, macro F1 is far above guessing, and the page has the confusion matrix."""
+    tuned(recording, "classes")
+    runner = _runner(recording, "classes", {"head": "classes", "classes": ["normal", "worn", "ending"]})
+    _, batch = _windows(recording, "M2", hours=(30.0, 59.5))
+    fresh, worn = runner.answer(batch).recommendations
+    for said in (fresh, worn):
+        assert sum(said.value[f"p_{c}"] for c in ("normal", "worn", "ending")) == pytest.approx(1.0)
+    assert (fresh.value["flag"], worn.value["flag"]) == (False, True)
+    assert worn.value["p_ending"] > 0.5 > fresh.value["fault_probability"]
+    folder, page = recording.parent / "models" / "condition" / "classes", recording.parent / "classes.html"
+    args = ["--recordings", str(recording), "--labels", str(recording.parent / "modes.csv"), "--model", str(folder)]
+    assert main(["evaluate-model", "condition", *args, "--out", str(page)]) == 0
+    figures = dict(re.findall(r"^(\w+) +([\d.]+)", capsys.readouterr().out, re.M))
+    assert float(figures["macro_f1"]) > 0.8
+    assert float(figures["cost_per_window"]) < float(figures["cost_never_flag"])
+    assert "Confusion" in page.read_text()
 
 
 def test_versions_are_compared_as_they_were_trained(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lineside_workers.condition.pretraining import Pretrained
     from lineside_workers.recorded.labels import Label
 
-HEAD_OPTIONS = ("unit", "quantiles", "forecast", "ahead_h", "alarm_above", "alarm_below")
+HEAD_OPTIONS = ("classes", "unit", "quantiles", "forecast", "ahead_h", "alarm_above", "alarm_below")
 BASE = "lineside finetune var/recorded --encoder var/encoder --models var/models"
 
 
@@ -31,6 +31,7 @@ def add(commands: Commands) -> None:
          f"{BASE} --labels var/hours.csv --head regression --unit h --alarm-below 12",
          f"{BASE} --head forecasting --forecast SpindleTemp --ahead-h 6,24 --alarm-above 70",
          f"{BASE} --labels var/labels.csv --head anomaly --trials 20",
+         f"{BASE} --labels var/modes.csv --head classes --classes normal,bearing,spindle",
          f"{BASE} --labels var/labels.csv --tags 'VibRms [mm/s], MotorCurrent [A]'"],
     )  # fmt: skip
     add_recording(finetune)
@@ -54,6 +55,9 @@ def add(commands: Commands) -> None:
 def _add_head(parser: Any) -> None:
     parser.add_argument("--head", choices=[h.value for h in Head], default=Head.CLASSIFICATION.value,
                         help="what is asked of a window [classification]")  # fmt: skip
+    parser.add_argument(
+        "--classes", help="classes: names of the labelled values 0, 1, ..., by commas; the first is normal"
+    )
     parser.add_argument("--unit", default="", help="regression, quantiles: unit of the labelled value")
     parser.add_argument("--quantiles", help="quantiles: which, by commas [0.05,0.5,0.95]")
     parser.add_argument("--forecast", default="", help="forecasting: tag [the first]")
@@ -112,6 +116,8 @@ def _task(args: argparse.Namespace, pretrained: Pretrained) -> ConditionConfig:
         SettingsError: A list has something that is no number.
     """
     own: dict[str, Any] = {n: getattr(args, n) for n in HEAD_OPTIONS if getattr(args, n) not in (None, "")}
+    if "classes" in own:
+        own["classes"] = [name.strip() for name in own["classes"].split(",")]
     for name in ("quantiles", "ahead_h"):
         if name in own:
             own[name] = _numbers(name, own[name])

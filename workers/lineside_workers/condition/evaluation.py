@@ -18,6 +18,7 @@ from lineside_plugins.tasks.condition.fields import fields_of
 from lineside_plugins.types import ModelData
 from lineside_workers.condition import windows
 from lineside_workers.condition.heads import PROBLEMS
+from lineside_workers.condition.heads.classes import class_measures, classes_of, cost_matrix
 from lineside_workers.condition.heads.quantiles import quantile_measures
 from lineside_workers.condition.heads.values import value_measures
 from lineside_workers.condition.windows import Rows
@@ -115,7 +116,10 @@ def figures(judged: Judged, costs: dict[str, float]) -> list[dict[str, object]]:
     ``costs`` are those of a miss and of an alarm, per window.
     """
     use = _usable(judged) & ~judged.abstained
-    measures = _of_events(judged, use, costs) if judged.foresees else _of_values(judged, use)
+    if judged.task.head is Head.CLASSES:
+        measures = _of_classes(judged, use, costs)
+    else:
+        measures = _of_events(judged, use, costs) if judged.foresees else _of_values(judged, use)
     machine = judged.rows.machine[use]
     alone = len(np.unique(machine)) < 2
     out: list[dict[str, object]] = []
@@ -149,6 +153,19 @@ def _of_events(judged: Judged, use: Flags, costs: dict[str, float]) -> dict[str,
         measures["brier"] = lambda i: metrics.brier(label[i], p[i])
         measures["calibration_error"] = lambda i: metrics.calibration_error(label[i], p[i])
     return measures
+
+
+def _of_classes(judged: Judged, use: Flags, costs: dict[str, float]) -> dict[str, Measure]:
+    p, which = judged.said[use, 1:], classes_of(judged.rows.where(use))
+    cost = cost_matrix(p.shape[1], costs["miss"], costs["alarm"])
+    taken_for = np.where(judged.flag[use], 1 + p[:, 1:].argmax(axis=1), 0)  # the flag decides, then the likeliest fault
+    names = class_measures(p, which)
+    measures: dict[str, Measure] = {n: partial(lambda key, i: class_measures(p[i], which[i])[key], n) for n in names}
+    return measures | {
+        "flag_f1": lambda i: metrics.f1(which[i] > 0, judged.flag[use][i]),
+        "cost_per_window": lambda i: float(cost[which[i], taken_for[i]].mean()),
+        "cost_never_flag": lambda i: float(cost[which[i], 0].mean()),
+    }
 
 
 def _of_values(judged: Judged, use: Flags) -> dict[str, Measure]:

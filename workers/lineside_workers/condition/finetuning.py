@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lineside_plugins.contract import TrainedModel
 from lineside_plugins.tasks.condition import features
-from lineside_plugins.tasks.condition.answers import Answer
+from lineside_plugins.tasks.condition.answering import Answer
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_plugins.tasks.condition.novelty import Novelty
 from lineside_plugins.tasks.condition.scorers import Scorer
@@ -148,6 +148,7 @@ def check_split(pretrained: Pretrained, wanted: Split) -> None:
 
 def _check(sides: Mapping[str, Rows], head: Head) -> None:
     needs = {
+        Head.CLASSES: "value, the number of its class: bring a CSV with a column value",
         Head.REGRESSION: "value: bring a CSV with a column value, or lineside label --quantity hours-left",
         Head.QUANTILES: "value: bring a CSV with a column value, or lineside label --quantity hours-left",
         Head.FORECASTING: "later value of the tag: record longer, or look less far ahead with --ahead-h",

@@ -11,10 +11,11 @@ import numpy as np
 from lineside_plugins.tasks.condition.config import Head
 from lineside_plugins.types import ModelData
 from lineside_workers.condition.evaluation import Alarms, Judged
+from lineside_workers.condition.heads.classes import classes_of, confusion
 from lineside_workers.reports.page import Page
 
 MACHINES_SHOWN = 10
-_LEGEND = "Shaded: before an event, or the interval. Dashed: where the flag is raised. Dots: it abstained."
+_LEGEND = "Shaded: before an event, in a fault, or the interval. Dashed: where the flag is raised. Dots: it abstained."
 
 
 def write(path: Path, model: ModelData, judged: Judged, table: list[dict[str, object]], found: Alarms) -> Path:
@@ -36,6 +37,9 @@ def write(path: Path, model: ModelData, judged: Judged, table: list[dict[str, ob
         )
         rows: list[dict[str, object]] = [{"event": i + 1, "warning_h": h} for i, h in enumerate(found.lead_h)]
         page.table(rows, "No event was to be foreseen.")
+    if judged.task.head is Head.CLASSES:
+        page.section("Confusion", "Windows by the class they were (rows) and the likeliest one (columns).")
+        page.table(_confusion(judged))
     if judged.task.head is Head.CLASSIFICATION:
         page.section("Stated and observed frequency")
         page.plot(partial(_reliability, judged), "calibration", (4.5, 4.0))
@@ -43,6 +47,15 @@ def write(path: Path, model: ModelData, judged: Judged, table: list[dict[str, ob
     for machine in np.unique(judged.rows.machine).tolist()[:MACHINES_SHOWN]:
         page.plot(partial(_curve, judged, machine), f"{judged.names[0]} on {machine}", (10.0, 1.8))
     return page.write(path)
+
+
+def _confusion(judged: Judged) -> list[dict[str, object]]:
+    use = np.isfinite(judged.rows.value) & ~judged.abstained
+    counts = confusion(judged.said[use, 1:], classes_of(judged.rows.where(use)))
+    names = judged.task.classes
+    return [
+        {"it was": was, **dict(zip(names, row, strict=True))} for was, row in zip(names, counts.tolist(), strict=True)
+    ]
 
 
 def _reliability(judged: Judged, figure: Any) -> None:
@@ -67,6 +80,9 @@ def _curve(judged: Judged, machine: str, figure: Any) -> None:
         top = 1.0 if judged.task.head is Head.CLASSIFICATION else max(1.0, float(said[:, 0].max()))
         axes.fill_between(time, 0, top, where=judged.rows.label[at] == 1, alpha=0.2)
         axes.set_ylim(0, 1.02 * top)
+    elif judged.task.head is Head.CLASSES:
+        axes.fill_between(time, 0, 1, where=judged.truth[at, 0] > 0, alpha=0.2)
+        axes.set_ylim(0, 1.02)
     else:
         own = said[:, :3] if judged.task.head is not Head.QUANTILES else said
         axes.fill_between(time, own.min(axis=1), own.max(axis=1), alpha=0.2)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineside_plugins.tasks.condition import features, scorers
-from lineside_plugins.tasks.condition.answers import Answer, answer_of
+from lineside_plugins.tasks.condition.answering import Answer
+from lineside_plugins.tasks.condition.answers import answer_of
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_plugins.tasks.condition.fields import fields_of
 from lineside_plugins.tasks.condition.novelty import Novelty
@@ -21,6 +22,7 @@ NO_SIGN = Reason("", 0.0, "nothing in the window points to it")
 NAMED = 3  # tags in a list of reasons
 HEAD_KEYS = {
     Head.CLASSIFICATION: (),
+    Head.CLASSES: ("classes",),
     Head.REGRESSION: ("unit",),
     Head.QUANTILES: ("unit", "quantiles"),
     Head.FORECASTING: ("forecast_tag", "ahead_h"),

@@ -17,6 +17,7 @@ class Head(StrEnum):
     """What is asked of a window; the outputs follow from it."""
 
     CLASSIFICATION = "classification"  # does a labelled event follow: a probability
+    CLASSES = "classes"  # which of several conditions it is: a probability of each
     REGRESSION = "regression"  # a labelled quantity, such as hours left: a value with its interval
     QUANTILES = "quantiles"  # the same quantity as quantiles
     FORECASTING = "forecasting"  # where a tag will be some hours later; needs no labels
@@ -38,6 +39,9 @@ class ConditionConfig(TaskConfig):
     head: Head = Field(default=Head.CLASSIFICATION, description="What is asked of a window; as the model was trained.")
     threshold: float | None = Field(
         default=None, gt=0, lt=1, description="Probability that raises the flag; empty = the model's own."
+    )
+    classes: tuple[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], ...] = Field(
+        default=(), description="Classes: names in the order of the labelled numbers 0, 1, ...; the first is normal."
     )
     unit: str = Field(default="", description="Regression and quantiles: unit of the labelled quantity.")
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
@@ -62,6 +66,8 @@ class ConditionConfig(TaskConfig):
             raise ValueError(
                 f"forecast '{self.forecast}' is none of the tags {', '.join(self.tags)}; choose one of them"
             )
+        if self.head is Head.CLASSES and len(set(self.classes)) < max(2, len(self.classes)):
+            raise ValueError(f"classes {', '.join(self.classes) or 'are not given'}; name two or more, each once")
         for name in ("quantiles", "ahead_h"):
             given = getattr(self, name)
             if list(given) != sorted(set(given)):

@@ -28,6 +28,11 @@ def fields_of(config: ConditionConfig) -> tuple[OutputField, ...]:
         return (
             OutputField("failure_probability", double, "Probability of the event within the horizon.", "", 0.0, 1.0),
         )
+    if config.head is Head.CLASSES:
+        fault = OutputField(
+            "fault_probability", double, f"Probability that it is not {config.classes[0]}.", "", 0.0, 1.0
+        )
+        return (fault, *(OutputField(f"p_{c}", double, f"Probability of {c}.", "", 0.0, 1.0) for c in config.classes))
     if config.head is Head.ANOMALY:
         text = "Distance from healthy windows; 1 is the limit."
         return (OutputField("anomaly_score", double, text, "", 0.0, LARGEST),)

@@ -14,7 +14,7 @@ from lineside_plugins.learning.encoder import Headed
 from lineside_plugins.learning.normaliser import Normaliser
 from lineside_plugins.learning.trees import TreeEnsemble, seen_columns
 from lineside_plugins.tasks.condition import features
-from lineside_plugins.tasks.condition.answers import Answer
+from lineside_plugins.tasks.condition.answering import Answer
 from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_plugins.tasks.condition.model import Network, Reconstruction
 from lineside_plugins.tasks.condition.novelty import Novelty

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lineside_plugins.learning.encoder import Headed
 from lineside_plugins.learning.normaliser import Normaliser
-from lineside_plugins.tasks.condition.answers import Answer, answer_of
+from lineside_plugins.tasks.condition.answering import Answer
+from lineside_plugins.tasks.condition.answers import answer_of
 from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_plugins.tasks.condition.model import Network
 from lineside_plugins.tasks.condition.scorers import Grown, Nearest, Scorer

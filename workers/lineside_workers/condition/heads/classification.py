@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lineside_plugins.learning import metrics
 from lineside_plugins.learning.trees import TreeEnsemble, seen_columns
-from lineside_plugins.tasks.condition.answers import Answer
+from lineside_plugins.tasks.condition.answering import Answer
 from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_plugins.tasks.condition.scorers import Constant, Grown, Scorer
 from lineside_workers.condition.heads.base import (

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lineside_plugins.learning import conformal
 from lineside_plugins.learning.trees import TreeEnsemble, seen_columns
-from lineside_plugins.tasks.condition.answers import Answer, Quantiles
+from lineside_plugins.tasks.condition.answering import Answer
+from lineside_plugins.tasks.condition.answers import Quantiles
 from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_plugins.tasks.condition.scorers import Constant, Grown, Scorer
 from lineside_workers.condition.heads.base import Costs, Floats, Learned, Prepare, Settings

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lineside_plugins.learning import metrics
 from lineside_plugins.learning.trees import TreeEnsemble, seen_columns
-from lineside_plugins.tasks.condition.answers import Answer, Values, now
+from lineside_plugins.tasks.condition.answering import Answer
+from lineside_plugins.tasks.condition.answers import Values, now
 from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_plugins.tasks.condition.fields import COVERAGE
 from lineside_plugins.tasks.condition.scorers import Constant, Grown, Scorer
