@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -25,14 +26,28 @@ ROOT = HERE.parents[1]
 START_WITHIN_S = 90
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A model server of another make: the ``file`` that runs it, where it listens and what it reads.
+
+    ``joins``: how many requests it runs at once, and how many ms it waits for them, where its file asks for that.
+    """
+
+    title: str
+    file: str
+    path: str
+    body: Callable[[np.ndarray], bytes]
+    joins: tuple[int, ...] = ()
+
+
 class HttpPeer:
     """A model server of another make in an environment of its own, asked over HTTP from this process."""
 
     processes: tuple[psutil.Process, ...] = ()
 
-    def __init__(self, name: str, python: Path, server: str, path: str, body: Callable[[np.ndarray], bytes]) -> None:
-        self.name = name
-        self._python, self._server_file, self._path, self._body = python, server, path, body
+    def __init__(self, python: Path, server: Server) -> None:
+        self.name = server.title
+        self._python, self._program, self._path, self._body = python, server, server.path, server.body
 
     async def start(self) -> None:
         """Start the server and ask until it answers.
@@ -43,7 +58,8 @@ class HttpPeer:
         port = _free_port()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
         env = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **KEPT_FREED_MEMORY}
-        self._server = spawn([str(self._python), str(HERE / "servers" / self._server_file), str(port)], env, self._log)
+        file = str(HERE / "servers" / self._program.file)
+        self._server = spawn([str(self._python), file, str(port), *map(str, self._program.joins)], env, self._log)
         self.processes = (psutil.Process(self._server.pid),)
         self._url = f"http://127.0.0.1:{port}{self._path}"
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256))

@@ -74,6 +74,25 @@ def by_celery(redis: Redis, task: str) -> tuple[str, dict[str, object]]:
     return name, meta
 
 
+def delivered(redis: Redis, counter: Counter, task: str) -> tuple[str, dict[str, object]]:
+    """``by_celery`` with kombu's note of it."""
+    queue = meeting.queue(task)
+    kept = json.dumps([json.loads(redis.lindex(queue, -1)), "", queue])
+    name, meta = by_celery(redis, task)
+    notes = ("ZADD", meeting.UNACKED_INDEX, time.time(), meta["id"]), ("HSET", meeting.UNACKED, meta["id"], kept)
+    counter.take_in(str(meta["id"]), *notes, tag=str(meta["id"]))
+    return name, meta
+
+
+def restore(redis: Redis) -> None:
+    """Puts back what a dead worker had, to the front as kombu does."""
+    for tag, kept in redis.hgetall(meeting.UNACKED).items():
+        message, _exchange, queue = json.loads(kept)
+        redis.hdel(meeting.UNACKED, tag)
+        redis.zrem(meeting.UNACKED_INDEX, tag)
+        redis.rpush(queue, json.dumps(message))
+
+
 def turn(leave: Callable[[], bool] = lambda: False) -> Turn:
     return Turn(QUEUES, time.monotonic() + 60, leave)
 
@@ -135,11 +154,15 @@ def test_what_a_dead_worker_had_fetched_is_restored_by_kombu(desk: Desk, host: R
     put("soon")
     desk.handle(*by_celery(redis, "soon"), turn())
     first, second = put("soon"), put("soon")
-    host.meanwhile = lambda: 1 / 0
+    until_fetched = fetched(redis, second)
+
+    def end() -> None:
+        until_fetched()
+        raise ZeroDivisionError
+
+    host.meanwhile = end
     with pytest.raises(ZeroDivisionError):  # as sudden as a SIGKILL, for the broker
         desk.handle(*by_celery(redis, "soon"), turn())
-    while not redis.hexists(meeting.UNACKED, second):
-        time.sleep(0.001)
     keys = {"unacked_key": meeting.UNACKED, "unacked_index_key": meeting.UNACKED_INDEX, "priority_steps": [0]}
     with Connection(broker.url, transport_options=keys) as connection:
         channel = connection.channel()
@@ -254,3 +277,49 @@ def test_what_fails_as_a_whole_is_computed_one_by_one(desk: Desk, host: Recorder
     desk.handle(*by_celery(redis, "soon"), turn())
     assert host.asked[1:] == [("soon", "A"), ("soon", "B+C"), ("soon", "B"), ("soon", "C")]
     assert desk.figures.batches == {"answered": 3, "failed": 1}
+
+
+def test_what_comes_while_the_model_computes_is_read_meanwhile(desk: Desk, host: Recorder, redis, put) -> None:
+    """Nobody had sent it when the run began; it was taken before the run ended, and the next two are one run."""
+    put("soon", "A")
+    desk.handle(*by_celery(redis, "soon"), turn())
+    put("soon", "B")
+
+    def send_more() -> None:
+        host.meanwhile = lambda: None
+        fetched(redis, put("soon", "C"), put("soon", "D"))()
+
+    host.meanwhile = send_more
+    desk.handle(*by_celery(redis, "soon"), turn())
+    assert [name for _, name in host.asked[:2]] == ["A", "B"]
+    assert sorted("".join(name for _, name in host.asked[2:]).replace("+", "")) == ["C", "D"]
+
+
+def test_a_batch_that_ends_its_worker_is_parked_and_those_computed_with_it_are_answered(
+    desk: Desk, host: Recorder, redis, put
+) -> None:
+    """Joined it takes the others along once; from then on it dies alone, and only it is parked at the fourth try."""
+    put("soon", "A")
+    desk.handle(*by_celery(redis, "soon"), turn())
+    ids = {name: put("soon", name) for name in ("B", "good", "poison", "fine")}
+    until_fetched = fetched(redis, ids["good"], ids["poison"])
+
+    def die_of_poison() -> None:
+        if host.asked[-1][1] == "B":
+            until_fetched()
+        if "poison" in host.asked[-1][1]:
+            raise ZeroDivisionError
+
+    host.meanwhile = die_of_poison
+    deaths = 0
+    while redis.llen(meeting.queue("soon")) and deaths < 10:
+        try:
+            desk.handle(*delivered(redis, desk.counter, "soon"), turn())
+        except ZeroDivisionError:
+            deaths += 1
+            restore(redis)
+    ran = [names for _, names in host.asked]
+    assert ran.count("good+poison") == 1
+    assert ran.count("poison") == MAX_ATTEMPTS - 1 == deaths - 1
+    assert redis.keys(meeting.parked_key("*")) == [meeting.parked_key(ids["poison"]).encode()]
+    assert sorted(answered(redis)[1:]) == sorted(ids.values())

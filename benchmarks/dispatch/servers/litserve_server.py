@@ -1,4 +1,4 @@
-"""LitServe with one worker and dynamic batches. ``python litserve_server.py PORT``, in LitServe's environment."""
+"""LitServe, one worker, dynamic batches. ``python litserve_server.py PORT REQUESTS WAIT_MS``, in its environment."""
 
 from __future__ import annotations
 
@@ -42,8 +42,7 @@ class Model(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    api = Model(max_batch_size=64, batch_timeout=0.003)
+    port, requests, wait_ms = sys.argv[1:]
+    api = Model(max_batch_size=int(requests), batch_timeout=int(wait_ms) / 1e3)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, track_requests=False)
-    server.run(
-        port=int(sys.argv[1]), host="127.0.0.1", log_level="error", generate_client_file=False, num_api_servers=1
-    )
+    server.run(port=int(port), host="127.0.0.1", log_level="error", generate_client_file=False, num_api_servers=1)

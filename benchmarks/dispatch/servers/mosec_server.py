@@ -1,4 +1,4 @@
-"""mosec with one worker and dynamic batches. ``python mosec_server.py PORT``, in mosec's environment."""
+"""mosec, one worker, dynamic batches. ``python mosec_server.py PORT REQUESTS WAIT_MS``, in its environment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Model(Worker):
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = ["--port", sys.argv[1], "--address", "127.0.0.1", "--max-body-size", "20000000"]
+    port, requests, wait_ms = sys.argv[1:]
+    sys.argv[1:] = ["--port", port, "--address", "127.0.0.1", "--max-request-size", "20000000"]
     server = Server()
-    server.append_worker(Model, num=1, max_batch_size=64, max_wait_time=3)
+    server.append_worker(Model, num=1, max_batch_size=int(requests), max_wait_time=int(wait_ms))
     server.run()

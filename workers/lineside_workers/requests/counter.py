@@ -1,8 +1,8 @@
 """What the broker holds of one request: its claim, its attempts, its message until that is acknowledged.
 
 An idle worker waits for a message as Celery does; its claim comes with the note that it was delivered. Under load
-nothing waits for the broker: before a batch is run, one write holds the answer to the batch before, the attempt at this
-one and the wish for the next, whose claim arrives while this one is computed. Attempts count when a batch begins: one
+nothing waits for the broker: before a batch is run, one write holds the answer to the batch before and the attempt at
+this one, and while it is computed a second thread fetches what comes next. Attempts count when a batch begins: one
 that was fetched ahead by a worker that died with the batch before it has not been tried.
 """
 
@@ -54,7 +54,7 @@ class Errand(NamedTuple):
 
 
 class Counter:
-    """Takes deliveries in and answers out, one at a time, in one thread."""
+    """Takes deliveries in and answers out, one at a time, in one thread at a time."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
@@ -73,6 +73,7 @@ class Counter:
         Raises:
             RedisError, OSError: The broker is lost; Celery delivers the request again.
         """
+        self._away.clear()  # of a turn that ended by an error
         key = meeting.claim_key(request_id)
         replies = self._line.ask(*commands, *_counted(request_id), ("PTTL", key), ("GET", key))
         attempt, _, ttl_ms, claim = replies[-4:]
@@ -90,10 +91,8 @@ class Counter:
             found, self._open = self.take_in(request_id), None
         return found
 
-    def begin(self, deliveries: Sequence[Delivery], queues: Sequence[str] = (), most: int = 0) -> None:
-        """Send the answers of before, the attempt at ``deliveries``, and ask ``queues`` for ``most`` to come after.
-
-        Nothing is waited for; ``follow`` reads what comes back.
+    def begin(self, deliveries: Sequence[Delivery]) -> None:
+        """Send the answers of before and the attempt at ``deliveries``; what comes back is read later.
 
         Raises:
             RedisError, OSError: The broker stayed away; what was not answered is delivered again.
@@ -101,7 +100,18 @@ class Counter:
         for delivery in deliveries:
             if delivery.message:  # one that came by Celery has been counted
                 self._outbox += [Errand(c) for c in _counted(delivery.request_id)]
+        self._send((), 0)
+
+    def fetch(self, queues: Sequence[str], most: int) -> list[Delivery]:
+        """Up to ``most`` requests of ``queues``; may run in another thread while the first computes.
+
+        Raises:
+            RedisError, OSError: The broker stayed away; what was not answered is delivered again.
+        """
         self._send(queues, most)
+        self._hear()
+        found, self._taken = self._taken, []
+        return found
 
     def answer(
         self, delivery: Delivery, stream: str, body: bytes, signature: str, heard: Callable[[bool], object]
@@ -142,20 +152,13 @@ class Counter:
             ]  # fmt: skip
 
     def follow(self, queues: Sequence[str] = (), most: int = 0, *, idle: bool = True) -> list[Delivery]:
-        """What was taken since ``begin``.
-
-        When that is nothing and the worker ``idle`` otherwise, all is said that was to be said, and ``queues`` are
-        asked once more.
+        """Hear what is said of what was sent; a worker that is ``idle`` otherwise says all, and asks ``queues``.
 
         Raises:
             RedisError, OSError: The broker stayed away; what was not answered is delivered again.
         """
         self._hear()
-        if idle and not self._taken:
-            self._send(queues, most)
-            self._hear()
-        found, self._taken = self._taken, []
-        return found
+        return self.fetch(queues, most) if idle else []
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Put what was taken and not begun to the front of its queues, at once.
@@ -178,7 +181,7 @@ class Counter:
         errands, self._outbox = [*self._outbox, *self._wish(queues, most)], []
         if not errands:
             return
-        self._away = errands
+        self._away += errands
         try:
             self._line.send(*[e.command for e in errands])
         except LOSSES:

@@ -36,13 +36,11 @@ class Line:
         self._awaited = 0
 
     def send(self, *commands: Command) -> None:
-        """Write ``commands``; ``receive`` gets their replies. What was sent before and not received is given up.
+        """Write ``commands``; ``receive`` gets their replies, after those to what was sent before.
 
         Raises:
             RedisError, OSError: The broker is lost, and nobody knows which of them it has run.
         """
-        if self._awaited:
-            self.close()
         try:
             if self._replies is None or not self._connection.is_connected:
                 self._connect()
@@ -50,10 +48,10 @@ class Line:
         except BaseException:
             self.close()
             raise
-        self._awaited = len(commands)
+        self._awaited += len(commands)
 
     def receive(self) -> list[Reply]:
-        """The replies to what was sent last, in order; what the broker refused is a ResponseError among them.
+        """The replies to all that was sent, in order; what the broker refused is a ResponseError among them.
 
         Raises:
             RedisError, OSError: The broker is lost, and nobody knows which of the commands it has run.
@@ -71,10 +69,14 @@ class Line:
     def ask(self, *commands: Command) -> list[Reply]:
         """The reply to each command, in order; the broker runs them one after the other, others' in between.
 
+        What was sent before and not received is given up.
+
         Raises:
             RedisError, OSError: The broker is lost, and nobody knows which of them it has run.
             ResponseError: It refused one; the others have been run.
         """
+        if self._awaited:
+            self.close()
         self.send(*commands)
         replies = self.receive()
         for reply in replies:
@@ -105,6 +107,8 @@ class Line:
         self._connection.disconnect()
 
     def _connect(self) -> None:
+        if self._awaited:  # it would answer as if this had never been sent
+            raise ConnectionLostError("the broker is lost; what was sent was given up")
         self._connection.disconnect()
         self._connection.connect()  # by way of sentinels where there are any; logged in, over TLS where that is wanted
         # redis-py has no public way to its socket; kombu's Redis transport uses the same name.
