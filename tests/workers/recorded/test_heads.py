@@ -113,11 +113,12 @@ def test_a_forecast_needs_no_labels_and_other_heads_do(recording: Path, capsys: 
     """Without labels every other head ends with what to do; without values the heads that predict one do."""
     base = ["finetune", str(recording), "--encoder", str(recording.parent / "encoder"), "--trials", "0"]
     base += ["--models", str(recording.parent / "none")]
-    given = ["--labels", str(recording.parent / "labels.csv")]
+    given, modes = (["--labels", str(recording.parent / f"{n}.csv")] for n in ("labels", "modes"))
     for args, why in (
         (["--head", "anomaly"], "head 'anomaly' learns from labels; give --labels"),
         (["--head", "regression", *given], "has a value: bring a CSV with a column value, or lineside label"),
         (["--head", "classes", *given], "classes are not given; name two or more"),
+        (["--head", "classes", "--classes", "normal,worn", *modes], "value 2 is the number of no class; the classes"),
         (["--head", "forecasting", "--forecast", "Colour"], "forecast 'Colour' is none of the tags"),
         (["--head", "forecasting", "--ahead-h", "9,6"], "ahead_h 9, 6 do not rise"),
         (["--head", "forecasting", "--ahead-h", "soon"], "--ahead-h soon is no list of numbers"),

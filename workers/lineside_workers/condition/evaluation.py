@@ -156,7 +156,7 @@ def _of_events(judged: Judged, use: Flags, costs: dict[str, float]) -> dict[str,
 
 
 def _of_classes(judged: Judged, use: Flags, costs: dict[str, float]) -> dict[str, Measure]:
-    p, which = judged.said[use, 1:], classes_of(judged.rows.where(use))
+    p, which = judged.said[use, 1:], classes_of(judged.rows.where(use), len(judged.task.classes))
     cost = cost_matrix(p.shape[1], costs["miss"], costs["alarm"])
     taken_for = np.where(judged.flag[use], 1 + p[:, 1:].argmax(axis=1), 0)  # the flag decides, then the likeliest fault
     names = class_measures(p, which)

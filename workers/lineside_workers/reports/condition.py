@@ -51,7 +51,7 @@ def write(path: Path, model: ModelData, judged: Judged, table: list[dict[str, ob
 
 def _confusion(judged: Judged) -> list[dict[str, object]]:
     use = np.isfinite(judged.rows.value) & ~judged.abstained
-    counts = confusion(judged.said[use, 1:], classes_of(judged.rows.where(use)))
+    counts = confusion(judged.said[use, 1:], classes_of(judged.rows.where(use), len(judged.task.classes)))
     names = judged.task.classes
     return [
         {"it was": was, **dict(zip(names, row, strict=True))} for was, row in zip(names, counts.tolist(), strict=True)

@@ -32,9 +32,7 @@ class SeveralClasses(Problem):
         """Raises LabelError where a class has no training row, or a value is the number of none."""
         super().__init__(task, fit, costs)
         self.outputs = len(task.classes)
-        if bad := sorted(set(fit.value.tolist()) - set(range(self.outputs))):
-            raise LabelError(f"value {bad[0]:g} is the number of no class; --classes names 0 to {self.outputs - 1}")
-        self._count = np.bincount(classes_of(fit), minlength=self.outputs)
+        self._count = np.bincount(classes_of(fit, self.outputs), minlength=self.outputs)
         if missing := [c for c, n in zip(task.classes, self._count, strict=True) if not n]:
             raise LabelError(
                 f"no training window is of class {', '.join(missing)}; label some, or move units with --split"
@@ -52,7 +50,7 @@ class SeveralClasses(Problem):
 
     def grow(self, prepare: Prepare, fit: Rows, settings: Settings, seed: int) -> Grown:
         """One ensemble per class, against all others: the scores are log-odds."""
-        x, which = seen_columns(prepare(fit.x)), classes_of(fit)
+        x, which = seen_columns(prepare(fit.x)), classes_of(fit, self.outputs)
         models = (
             HistGradientBoostingClassifier(**settings, early_stopping=False, random_state=seed).fit(x, which == k)
             for k in range(self.outputs)
@@ -71,7 +69,7 @@ class SeveralClasses(Problem):
 
     def calibrate(self, raw: Floats, choose: Rows) -> Learned:
         """A slope and an offset per class by the least log loss, and the threshold."""
-        which, k = classes_of(choose), self.outputs
+        which, k = classes_of(choose, self.outputs), self.outputs
 
         def loss(parameters: Floats) -> tuple[float, Floats]:
             slope, offset = np.exp(parameters[:k]), parameters[k:]
@@ -88,11 +86,11 @@ class SeveralClasses(Problem):
 
     def error(self, answer: Answer, raw: Floats, rows: Rows) -> float:
         """Log loss."""
-        return log_loss(answer.quantities(raw, rows.x)[:, 1:], classes_of(rows))
+        return log_loss(answer.quantities(raw, rows.x)[:, 1:], classes_of(rows, self.outputs))
 
     def measures(self, answer: Answer, raw: Floats, rows: Rows) -> dict[str, float]:
         """Of the classes, and of the flag."""
-        said, which = answer.quantities(raw, rows.x), classes_of(rows)
+        said, which = answer.quantities(raw, rows.x), classes_of(rows, self.outputs)
         flag = answer.flag(said)
         return {
             **class_measures(said[:, 1:], which),
@@ -101,8 +99,14 @@ class SeveralClasses(Problem):
         }
 
 
-def classes_of(rows: Rows) -> NDArray[np.int64]:
-    """Class numbers (R,) of usable rows."""
+def classes_of(rows: Rows, count: int) -> NDArray[np.int64]:
+    """Class numbers (R,) of usable rows, below ``count``.
+
+    Raises:
+        LabelError: A value is the number of no class.
+    """
+    if bad := sorted(set(rows.value.tolist()) - set(range(count))):
+        raise LabelError(f"value {bad[0]:g} is the number of no class; the classes are 0 to {count - 1}")
     return rows.value.astype(np.int64)
 
 
