@@ -36,13 +36,12 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_the_demo_goes_all_the_way_and_reports_it(tmp_path: Path) -> None:
     """Each kind of recommendation is published, written, read back over OPC UA and acted on by the plant."""
     report = tmp_path / "report.json"
-    result = subprocess.run(
-        [*DEMO, "--for", "90", "--report", str(report)], capture_output=True, text=True, check=False, timeout=230
-    )
+    command = [*DEMO, "--for", "180", "--enough", "--report", str(report)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=290)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
     found = json.loads(report.read_text())
     for task in ("maintenance", "reject", "schedule", "compensation"):

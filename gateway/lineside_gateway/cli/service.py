@@ -106,6 +106,9 @@ def demo(
     seconds: Annotated[
         float | None, typer.Option("--for", min=10, help="End after so many seconds. Default: run until Ctrl-C.")
     ] = None,
+    enough: Annotated[
+        bool, typer.Option("--enough", help="End as soon as a recommendation of every kind was acted on.")
+    ] = False,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -124,13 +127,15 @@ def demo(
       lineside demo
 
       lineside demo --for 90 --report report.json
+
+      lineside demo --for 180 --enough --report report.json
     """  # fmt: skip
     require("plant")
     require("workers")
     from lineside_gateway.demo.run import DemoOptions, run_demo  # noqa: PLC0415
 
     set_up_logging(verbose=False)
-    code = run_demo(DemoOptions(seconds, report, speed, seed, port, picture))
+    code = run_demo(DemoOptions(seconds, enough, report, speed, seed, port, picture))
     if code:
         raise typer.Exit(code)
 

@@ -36,6 +36,13 @@ def build_report(status: Status, sight: Sight, seconds: float, speed: float) -> 
     return report
 
 
+def went_all_the_way(status: Status, sight: Sight) -> bool:
+    """Whether a recommendation of every task was acted on, and an OPC UA client has seen its node Good."""
+    return all(getattr(t, step) for t in status.tasks for step in STEPS) and all(
+        sight.good.get(t.name) for t in status.tasks
+    )
+
+
 def missing(status: Status, sight: Sight) -> list[str]:
     """What did not happen, in words; empty when all went all the way."""
     out = []

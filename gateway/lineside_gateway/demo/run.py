@@ -21,7 +21,7 @@ from rich.text import Text
 from lineside_gateway import processes
 from lineside_gateway.demo import REFPLANT_SETTINGS
 from lineside_gateway.demo.observer import Observer
-from lineside_gateway.demo.report import build_report
+from lineside_gateway.demo.report import build_report, went_all_the_way
 from lineside_gateway.demo.table import LINES_SHOWN, effect_line, event_line, render
 from lineside_gateway.dispatch import EmbeddedBroker
 from lineside_gateway.runtime import Gateway
@@ -42,6 +42,7 @@ class DemoOptions:
     """What the command line says."""
 
     seconds: float | None
+    enough: bool
     report: Path | None
     speed: float
     seed: int
@@ -121,7 +122,7 @@ class Demo:
             running.result()
         observer = Observer(self.gateway.hosted.endpoint, self._flags(), self._endpoints)
         watching = asyncio.create_task(observer.run(self._started))
-        await self._show(running, stop)
+        await self._show(running, stop, observer)
         status, seconds = self.gateway.status, self._seconds()
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -149,7 +150,7 @@ class Demo:
     def _seconds(self) -> float:
         return time.monotonic() - self._started
 
-    async def _show(self, running: asyncio.Task[None], stop: asyncio.Event) -> None:
+    async def _show(self, running: asyncio.Task[None], stop: asyncio.Event, observer: Observer) -> None:
         until = None if self._options.seconds is None else time.monotonic() + self._options.seconds
         screen = render(self.gateway.status, self._happened, self._seconds(), self._options.speed)
         with Live(screen, console=self._console, auto_refresh=False, screen=False) as live:
@@ -159,6 +160,8 @@ class Demo:
                         await stop.wait()
                 screen = render(self.gateway.status, self._happened, self._seconds(), self._options.speed)
                 live.update(screen, refresh=True)
+                if self._options.enough and went_all_the_way(self.gateway.status, observer.sight):
+                    break
         if self._options.picture is not None:
             paper = Console(record=True, width=150, file=io.StringIO())
             paper.print(screen)
