@@ -197,8 +197,9 @@ def test_messages_for_celery_stay_in_their_queue(desk: Desk, redis, put) -> None
     assert (redis.lrange(QUEUES[0], 0, -1), redis.lrange(QUEUES[1], 0, -1)) == ([later], [other])
 
 
+@pytest.mark.parametrize("quick", [False, True], ids=["nothing fetched ahead", "fetched ahead"])
 def test_an_answer_survives_the_loss_of_the_broker_before_it_left(
-    broker_at: EmbeddedBroker, host: Recorder, make_batch
+    broker_at: EmbeddedBroker, host: Recorder, make_batch, *, quick: bool
 ) -> None:
     """The broker is ended and started in the middle of a batch; the answer is tried again, and the turn goes on."""
     line = Line(broker_at.url)
@@ -210,10 +211,13 @@ def test_an_answer_survives_the_loss_of_the_broker_before_it_left(
         with Redis.from_url(broker_at.url) as redis:
             redis.set(meeting.claim_key("r"), b"the gateway has sent it again")
 
+    meta = {"id": "r", "reply": meeting.reply_stream("gw")}
     with Redis.from_url(broker_at.url) as redis:
+        if quick:
+            redis.set(meeting.claim_key("r"), encode_batch(make_batch(1.0)))
+            desk.handle("soon", meta, turn())
         redis.set(meeting.claim_key("r"), encode_batch(make_batch(1.0)))
     host.meanwhile = restart
-    meta = {"id": "r", "reply": meeting.reply_stream("gw")}
     assert desk.handle("soon", meta, turn()) is Status.ANSWERED
     with Redis.from_url(broker_at.url) as redis:
         assert answered(redis) == ["r"]
