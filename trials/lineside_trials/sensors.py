@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from lineside_plant import MACHINES, Observe, Plant, PlantSpec
 from lineside_plant.recording import training_policy
 from lineside_plugins.tasks.condition.config import TAGS
+from lineside_workers.condition import related
 from lineside_workers.learning import relations
-from lineside_workers.watching import false_alarms
 from lineside_workers.watching.sensor_watch import SensorWatch
 
 CELL_S = 600
@@ -98,19 +98,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--plants", type=int, default=12, help="plants that judge [12]")
     parser.add_argument("--seed", type=int, default=FIRST_JUDGED, help="the first of them [%(default)s]")
     parser.add_argument("--weeks", type=float, default=2.0, help="weeks of each [2]")
+    parser.add_argument("--recorded", action="store_true", help="learn from a week before, of the plants that judge")
     args = parser.parse_args(arguments)
-    teaching = [c for seed in range(1, 1 + TRAINING_PLANTS) for c, _ in cells(seed, 1.0, drifts=True)]
-    learned = relations.learn(teaching)
-    print(f"learned from {len(teaching)} machine weeks: {', '.join(r.tag for r in learned)}", flush=True)
-    (relation,) = [r for r in learned if r.tag == "VibRms"]
-    bound = false_alarms.calibrated([(relation, c) for c in teaching]) or relation.bound
-    relation = replace(relation, bound=bound)
-    print(f"bound {bound:.2f} spreads, for {false_alarms.PER_MACHINE_WEEK:g} false alarms per machine week", flush=True)
+    judged = range(args.seed, args.seed + args.plants)
+    before = CELLS_A_WEEK if args.recorded else 0
+    teaching = {
+        f"{seed}/{machine}": seen
+        for seed in (judged if args.recorded else range(1, 1 + TRAINING_PLANTS))
+        for machine, (seen, _) in zip(MACHINES, cells(seed, 1.0, drifts=True), strict=True)
+    }
+    by_machine = {r.machine: r for r in related.of_machines(teaching) if r.tag == "VibRms"}
+    known = {m: by_machine.get(m, by_machine[""]) if args.recorded else by_machine[""] for m in MACHINES}
+    print(f"learned from {len(teaching)} machine weeks; told from {by_machine[''].bound:.2f} spreads on", flush=True)
     scores = {"healthy": Score(), "drifting": Score()}
-    for seed in range(args.seed, args.seed + args.plants):
+    for seed in judged:
         for name, score in scores.items():
-            for seen, gain in cells(seed, args.weeks, drifts=name == "drifting"):
-                score.add(follow(relation, seen, gain))
+            run = cells(seed, args.weeks + before / CELLS_A_WEEK, drifts=name == "drifting")
+            for machine, (seen, gain) in zip(MACHINES, run, strict=True):
+                score.add(follow(known[machine], {t: v[before:] for t, v in seen.items()}, gain[before:]))
         print(f"plant {seed} done", flush=True)
     print(json.dumps(_report(scores)))
     return 0

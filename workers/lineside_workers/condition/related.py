@@ -18,17 +18,23 @@ OWN_LEAST = 3000  # cells, three machine weeks, from which a machine has a relat
 
 
 def learned(found: Recorded, config: ConditionConfig, units: Collection[str]) -> list[Relation]:
-    """Relations between the tags of ``config`` on the machines of ``units``, in its cells; none is an answer too.
+    """Relations between the tags of ``config`` on the machines of ``units``, in its cells; none is an answer too."""
+    tags = list(config.tags)
+    return of_machines(
+        {
+            machine: _cells(found, machine, tags, config.period_s)
+            for machine in found.equipment_ids
+            if unit_of(machine) in units and all((machine, t) in found.series for t in tags)
+        }
+    )
+
+
+def of_machines(machines: Mapping[str, Cells]) -> list[Relation]:
+    """Relations of ``machines``: cells by name, below that of the plant where there are several.
 
     What holds for any machine comes first; then those of machines that were recorded long enough, by their name within
     a plant: their own loads and powers tell more. All have one bound, calibrated on the recording (``false_alarms``).
     """
-    tags = list(config.tags)
-    machines = {
-        machine: _cells(found, machine, tags, config.period_s)
-        for machine in found.equipment_ids
-        if unit_of(machine) in units and all((machine, t) in found.series for t in tags)
-    }
     general = relations.learn(list(machines.values()))
     own = [r for name, cells in _by_name(machines).items() for r in _own(name, cells, general)]
     return _bounded([*general, *own], machines)
@@ -36,18 +42,18 @@ def learned(found: Recorded, config: ConditionConfig, units: Collection[str]) ->
 
 def _own(name: str, machines: Sequence[Cells], general: Sequence[Relation]) -> list[Relation]:
     """Relations of the machine of one name, of the tags that are followed on any."""
-    followed = {r.tag for r in general}
-    if not followed or sum(len(next(iter(cells.values()))) for cells in machines) < OWN_LEAST:
+    if sum(len(next(iter(cells.values()))) for cells in machines) < OWN_LEAST:
         return []
-    return [replace(r, machine=name) for r in relations.learn(machines) if r.tag in followed]
+    return [r for g in general if (r := relations.learn_own(g, machines, name)) is not None]
 
 
 def _bounded(found: list[Relation], machines: Mapping[str, Cells]) -> list[Relation]:
-    """With the bound by which each tag's watch is as quiet as asked for."""
-    own = {(r.tag, r.machine): r for r in found}
+    """With the bound by which each tag's watch is as quiet as asked for.
+
+    By the general relation alone: a machine's own was fitted to these very weeks, and is quieter in them than later.
+    """
     bounds = {
-        tag: false_alarms.calibrated([(own.get((tag, _leaf(m)), own[tag, ""]), cells) for m, cells in machines.items()])
-        for tag in {r.tag for r in found}
+        r.tag: false_alarms.calibrated([(r, cells) for cells in machines.values()]) for r in found if not r.machine
     }
     return [r if (bound := bounds[r.tag]) is None else replace(r, bound=bound) for r in found]
 

@@ -14,7 +14,7 @@ Location Parameter (1964), for the weights.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +30,7 @@ _QUANTILES = (0.3, 0.6, 0.8, 0.9, 0.95, 0.98)
 _LEAST = 200  # cells at load to learn from
 _STRETCH = 20  # cells at load of a stretch that has a level
 _RIDGE, _ROUNDS, _HUBER = 1e-2, 10, 1.5
+_PRIOR = 3000.0  # cells that the general relation counts for beside a machine's own; chosen on plants 7 to 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +95,11 @@ def _learn(
     driver = max(inputs, key=lambda t: _together(machines, tag, t, ratios))
     if not ratios[driver]:
         return None  # nothing tells work from standing
-    names = [*inputs, tag]
-    columns: list[list[Floats]] = [[] for _ in names]
-    stretch: list[NDArray[np.int64]] = []
-    for number, cells in enumerate(machines):
-        chosen, which = _at_load(cells[driver])
-        seen = [_seen(cells[t], ratios[t])[chosen] for t in names]
-        whole = np.isfinite(np.stack(seen)).all(axis=0)
-        for column, values in zip(columns, seen, strict=True):
-            column.append(values[whole])
-        stretch.append(which[whole] + 100_000 * number)
-    x, y = [np.concatenate(c) for c in columns[:-1]], np.concatenate(columns[-1])
-    _, group, size = np.unique(np.concatenate(stretch), return_inverse=True, return_counts=True)
-    kept = size[group] >= _STRETCH
-    if kept.sum() < _LEAST:
+    names = (*inputs, tag)
+    gathered = _gathered(machines, names, [ratios[t] for t in names], driver)
+    if gathered is None:
         return None
-    x, y, group = [c[kept] for c in x], y[kept], np.unique(group[kept], return_inverse=True)[1]
+    x, y, group = gathered
     knees = tuple(tuple(float(v) for v in np.unique(np.quantile(c, _QUANTILES))) for c in x)
     weights, scale, explained = _fit(_design(x, knees), y, group)
     if explained < EXPLAINED:
@@ -118,7 +108,42 @@ def _learn(
     return Relation(tag, driver, tuple(inputs), knees, tuple(map(float, weights)), used, scale)
 
 
-def _fit(x: Floats, y: Floats, group: NDArray[np.int64]) -> tuple[Floats, float, float]:
+def learn_own(general: Relation, machines: Sequence[Mapping[str, Floats]], name: str) -> Relation | None:
+    """``general`` as it is on the machine ``name``, recorded as ``machines``; None where they hardly worked.
+
+    The weights go from the general ones only as far as the recording makes them: a few weeks hold few lots and lives.
+    """
+    gathered = _gathered(machines, (*general.inputs, general.tag), general.ratios, general.driver)
+    if gathered is None:
+        return None
+    columns, y, group = gathered
+    x, known = _design(columns, general.knees), np.array(general.weights)
+    own, scale, _ = _fit(x, y - x @ known, group, _PRIOR * np.diag(x.var(axis=0) + 1e-9))
+    return replace(general, weights=tuple(map(float, known + own)), scale=scale, machine=name)
+
+
+def _gathered(
+    machines: Sequence[Mapping[str, Floats]], names: Sequence[str], ratios: Sequence[bool], driver: str
+) -> tuple[list[Floats], Floats, NDArray[np.int64]] | None:
+    """Cells at load (N,) of the inputs and of the tag, and the stretch each lies in; None if they are too few."""
+    columns: list[list[Floats]] = [[] for _ in names]
+    stretch: list[NDArray[np.int64]] = []
+    for number, cells in enumerate(machines):
+        chosen, which = _at_load(cells[driver])
+        seen = [_seen(cells[t], ratio)[chosen] for t, ratio in zip(names, ratios, strict=True)]
+        whole = np.isfinite(np.stack(seen)).all(axis=0)
+        for column, values in zip(columns, seen, strict=True):
+            column.append(values[whole])
+        stretch.append(which[whole] + 100_000 * number)
+    *x, y = [np.concatenate(c) for c in columns]
+    _, group, size = np.unique(np.concatenate(stretch), return_inverse=True, return_counts=True)
+    kept = size[group] >= _STRETCH
+    if kept.sum() < _LEAST:
+        return None
+    return [c[kept] for c in x], y[kept], np.unique(group[kept], return_inverse=True)[1]
+
+
+def _fit(x: Floats, y: Floats, group: NDArray[np.int64], prior: Floats | None = None) -> tuple[Floats, float, float]:
     """Weights, spread of what remains, and the share explained, with a level per group taken out of both sides."""
     worth, scale = np.ones(len(y)), 1.0
     weights: Floats = np.zeros(x.shape[1])
@@ -127,7 +152,7 @@ def _fit(x: Floats, y: Floats, group: NDArray[np.int64]) -> tuple[Floats, float,
         own = np.stack([np.bincount(group, worth * x[:, j]) / total for j in range(x.shape[1])], axis=1)
         dx, dy = x - own[group], y - (np.bincount(group, worth * y) / total)[group]
         square = (dx * worth[:, None]).T @ dx
-        ridge = _RIDGE * np.diag((dx**2).sum(axis=0) + 1e-9)
+        ridge = _RIDGE * np.diag((dx**2).sum(axis=0) + 1e-9) if prior is None else prior
         weights = np.asarray(np.linalg.solve(square + ridge, (dx * worth[:, None]).T @ dy), dtype=np.float64)
         left: Floats = dy - dx @ weights
         scale = max(1.4826 * float(np.median(np.abs(left))), 1e-9)

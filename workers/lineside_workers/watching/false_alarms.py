@@ -20,7 +20,7 @@ from lineside_workers.watching.sensor_watch import SensorWatch
 
 PER_MACHINE_WEEK = 0.04  # false alarms asked for; plants that taught nothing have more (docs/drift.md)
 WEEK = 1008  # cells of ten minutes
-LEAST, MOST = 5.0, 8.0  # spreads: few weeks cannot show what is rare, nor do they make the watch blind
+LEAST, MOST = 5.5, 6.5  # spreads: thirty weeks say little of what is rare, so that they only choose among these
 _ENOUGH = 8  # weeks that are fitted; with fewer the relation's own bound stays
 _NEVER = 1e9
 
