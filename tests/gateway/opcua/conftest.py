@@ -252,8 +252,10 @@ class Bench:
             pytest.fail(f"not within {within_s} s")
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        while left := [task for task in self._tasks if not task.done()]:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=5)  # Python 3.11's wait_for may swallow a cancellation: ask again
         ended = await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(p.stop() for p in self._plcs))
         crashed = [e for e in ended if isinstance(e, Exception)]
