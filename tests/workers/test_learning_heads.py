@@ -23,7 +23,7 @@ from lineside_workers.learning.calibration import Bounds, LevelBand
 from lineside_workers.learning.encoders import PretrainRecipe, Unlabelled, pretrain
 from lineside_workers.learning.export import write_onnx
 from lineside_workers.learning.heads import BlendRecipe, Table, distil, fit_blend, fit_folds
-from lineside_workers.learning.quantile_forest import QuantileForest
+from lineside_workers.learning.quantile_forest import QuantileForest, pooled
 
 RECIPE = BlendRecipe(
     (0.0, 10.0), iterations=60, networks=2, hidden=(16, 8), dropout=0.0, schedule=Schedule(20, 128, 1e-2, patience=20)
@@ -282,3 +282,10 @@ def test_labels_spread_along_a_history_are_better_than_the_forecasts_they_come_f
     assert np.abs(spread[whole] - left[whole]).max() < 4.0
     assert np.abs(spread[near] - left[near]).mean() < np.abs(said[near] - left[near]).mean() / 3
     assert np.isnan(spread[~whole]).all()
+
+
+def test_pooled_models_forecast_a_level_at_which_the_plant_is() -> None:
+    """One model sure of a stop and one that leans to full load agree on the stop, not on half of full load."""
+    stops, leans = np.array([[0.0], [0.0], [0.0]]), np.array([[0.0], [100.0], [100.0]])
+    assert np.mean([np.median(stops), np.median(leans)]) == 50.0
+    np.testing.assert_array_equal(pooled([stops, leans], (0.5,)), [[0.0]])

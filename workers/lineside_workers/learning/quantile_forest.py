@@ -37,6 +37,10 @@ class QuantileForest:
 
     def predict(self, rows: NDArray[np.float32], quantiles: Sequence[float], draws: int, seed: int) -> Floats:
         """Quantiles (Q, R) over ``draws`` training targets from each row's leaf in each tree."""
+        return pooled([self.drawn(rows, draws, seed)], quantiles)
+
+    def drawn(self, rows: NDArray[np.float32], draws: int, seed: int) -> Floats:
+        """What came true (trees x draws, R) in each row's leaf, ``draws`` training targets from each tree."""
         chance = np.random.default_rng(seed)
         drawn = []
         for tree, (leaf, order) in zip(self.forest.estimators_, self.leaves, strict=True):
@@ -45,5 +49,14 @@ class QuantileForest:
             for _ in range(draws):
                 place = first + (chance.random(len(now)) * (end - first)).astype(np.intp)
                 drawn.append(self.target[order[place]])
-        out: Floats = np.quantile(drawn, quantiles, axis=0)
-        return out
+        return np.asarray(drawn)
+
+
+def pooled(drawn: Sequence[Floats], quantiles: Sequence[float]) -> Floats:
+    """Quantiles (Q, R) of several models' draws (D, R) put together, each model as heavy as it has draws.
+
+    Where a plant either stands or runs, the median of what all models hold possible beats the mean of their medians,
+    which may be a level at which the plant never is. Source: Stone, The Opinion Pool (1961).
+    """
+    out: Floats = np.quantile(np.concatenate(drawn), quantiles, axis=0)
+    return out
