@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -260,6 +261,25 @@ async def test_cancelled_and_past_deadlines_are_accounted_for(broker: EmbeddedBr
             await waiting
         assert d.pending == 0
         assert d.counts == {"submitted": 2, "expired": 1, "cancelled": 1}
+
+
+async def test_a_close_that_is_cancelled_leaves_no_connection(broker: EmbeddedBroker) -> None:
+    """Whoever ends the gateway a second time still finds every connection to the broker closed."""
+    async with Redis.from_url(broker.url) as redis, CeleryDispatcher("gw", broker.url) as d:
+        waiting = asyncio.create_task(d.submit(make_batch(), "tiny", in_s(30)))
+        await take(redis)
+        waiting.cancel()
+        assert len(await redis.client_list()) > 1
+        leaving = asyncio.create_task(d.__aexit__())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await leaving
+        for _ in range(500):
+            if len(left := await redis.client_list()) == 1:
+                break
+            await asyncio.sleep(0.01)
+        assert len(left) == 1
 
 
 def test_the_gateway_side_imports_no_models() -> None:

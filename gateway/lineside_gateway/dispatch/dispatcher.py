@@ -111,10 +111,12 @@ class CeleryDispatcher:
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._requests.close()
-        await self._answers.close()
-        await self._redis.aclose()
+        async with (
+            contextlib.AsyncExitStack() as connections
+        ):  # closed one and all, also where this is cancelled or one fails
+            for close in (self._redis.aclose, self._answers.close, self._requests.close):
+                connections.push_async_callback(close)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
     def connected(self) -> bool:
