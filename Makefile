@@ -55,7 +55,7 @@ train: .venv/.runtime  ## Rebuild all shipped models from seeds
 	@$(BIN)/lineside train reject $(ARGS)
 	@$(BIN)/lineside train compensation $(ARGS)
 
-story: .venv/.dev  ## From recorded tags to a served, watched and replaced model, command by command; about ten minutes
+story: .venv/.dev  ## From recorded tags to a served, watched and replaced model, command by command; five to seven minutes
 	@$(BIN)/python -m pytest -n 0 -s -p no:randomly -m story --timeout 1800 tests/story $(ARGS)
 
 evaluate: .venv/.runtime  ## Paired closed-loop trials on plants no training saw
