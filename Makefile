@@ -55,7 +55,7 @@ train: .venv/.runtime  ## Rebuild all shipped models from seeds
 	@$(BIN)/lineside train reject $(ARGS)
 	@$(BIN)/lineside train compensation $(ARGS)
 
-story: .venv/.dev  ## From recorded tags to a served, watched and replaced model, command by command; five to seven minutes
+story: .venv/.dev  ## From recorded tags to a served, watched and replaced model, command by command; four to seven minutes
 	@$(BIN)/python -m pytest -n 0 -s -p no:randomly -m story --timeout 1800 tests/story $(ARGS)
 
 evaluate: .venv/.runtime  ## Paired closed-loop trials on plants no training saw
@@ -70,7 +70,7 @@ bench-ingest: .venv/.runtime  ## Client CPU per value: Lineside beside asyncua, 
 bench-tags: .venv/.runtime  ## 50,000 tags at 1 Hz and 10,000 at 10 Hz into windows; ARGS="--minutes 5"
 	@$(BIN)/python benchmarks/ingest/tags.py $(ARGS)
 
-bench-models: .venv/.runtime  ## Models on public data beside trees; half an hour; ARGS="--only cmapss,ai4i", needs LINESIDE_DATA
+bench-models: .venv/.runtime  ## Models on public data beside trees; 45 minutes; ARGS="--only cmapss,ai4i", needs LINESIDE_DATA
 	@$(BIN)/python -m benchmarks.models $(ARGS)
 
 bench-drift: .venv/.runtime  ## RefPlant's own sensor fault found by the drift watch: delay and false alarms; three minutes
