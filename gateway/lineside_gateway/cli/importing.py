@@ -37,7 +37,7 @@ def import_files(
 ) -> None:
     """Bring tags and events of a historian or MES into a recording: CSV, Parquet, or OPC UA history.
 
-    Tags: time, equipment_id, tag, value, perhaps unit and status; or a column per tag, named 'VibRms [mm/s]'.
+    Tags: time, equipment_id, tag, value, perhaps unit and status; or a column per tag, its unit in square brackets.
     Events: time, equipment_id, kind, and whatever else is known of them.
 
     [bold]Examples[/]

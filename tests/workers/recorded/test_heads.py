@@ -17,6 +17,7 @@ from lineside_plugins.tasks.condition.config import TAGS, ConditionConfig
 from lineside_plugins.testing import Outcome, check_task
 from lineside_plugins.types import ModelData
 from lineside_workers.__main__ import main
+from lineside_workers.condition import pretraining
 from lineside_workers.errors import WorkerError
 from lineside_workers.hosting.runner import Runner
 from lineside_workers.learning import low_rank
@@ -109,6 +110,22 @@ def test_hours_left_fall_as_the_end_comes_near_and_vibration_is_the_reason(recor
     assert worn.reasons[0].tag != "SpindlePower"
 
 
+def test_few_labels_are_spread_along_lives_that_have_none(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the first round says of an unlabelled life's rows agrees on its end; all candidates learn from that too."""
+    folder = recording.parent
+    encoder = pretraining.load(folder / "encoder")
+    few = [row for row in labels.read(folder / "hours.csv") if row.equipment_id != encoder.split.train[0]]
+    labels.write(folder / "few.csv", few)
+    args = ["--encoder", str(folder / "encoder"), "--models", str(folder / "models"), "--version", "spread"]
+    args += ["--labels", str(folder / "few.csv"), "--trials", "0", "--head", "regression", "--unit", "h", "--spread"]
+    assert main(["finetune", str(recording), *args]) == 0
+    assert "windows in 3 lives that had no label" in capsys.readouterr().out
+    errors = ModelStore(folder / "models").load(folder / "models" / "condition" / "spread").metrics["errors"]
+    again = {name for name in errors if name.endswith("_spread")}
+    assert again == {f"{name}_spread" for name in CANDIDATES - {"naive", "network_from_scratch"}}
+    assert errors["trees_spread"] != errors["trees"]
+
+
 def test_a_forecast_needs_no_labels_and_other_heads_do(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without labels every other head ends with what to do; without values the heads that predict one do."""
     base = ["finetune", str(recording), "--encoder", str(recording.parent / "encoder"), "--trials", "0"]
@@ -123,6 +140,7 @@ def test_a_forecast_needs_no_labels_and_other_heads_do(recording: Path, capsys: 
         (["--head", "forecasting", "--ahead-h", "9,6"], "ahead_h 9, 6 do not rise"),
         (["--head", "forecasting", "--ahead-h", "soon"], "--ahead-h soon is no list of numbers"),
         (["--head", "forecasting", "--ahead-h", "500"], "look less far ahead with --ahead-h"),
+        (["--head", "quantiles", *given, "--spread"], "--spread needs time that is left, not head 'quantiles' in ''"),
         (["--head", "anomaly", *given, "--device", "cuda:7"], "device 'cuda:7' is not here"),
     ):
         assert main([*base, *args]) == 2
@@ -176,7 +194,7 @@ def test_versions_are_compared_as_they_were_trained(recording: Path, capsys: pyt
     """Another head, unit, or set of tags: each version gets what it reads; table and page tell the rest."""
     tuned(recording, "regression"), tuned(recording, "forecasting")
     folder, page = recording.parent, recording.parent / "compared.html"
-    few = ["--head", "forecasting", "--tags", "VibRms [mm/s], SpindleTemp [degC]", "--version", "few", "--trials", "0"]
+    few = ["--head", "forecasting", "--tags", "VibRms [mm/s], SpindleTemp [degC]", "--version", "spread", "--trials", "0"]
     base = ["--encoder", str(folder / "encoder"), "--models", str(folder / "models")]
     assert main(["finetune", str(recording), *base, *few]) == 0
     for other in ("forecasting", "few"):

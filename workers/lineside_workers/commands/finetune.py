@@ -29,6 +29,7 @@ def add(commands: Commands) -> None:
         commands, "finetune", "train heads, trees and the naive rule; the best on validation units is kept", _finetune,
         [f"{BASE} --labels var/labels.csv",
          f"{BASE} --labels var/hours.csv --head regression --unit h --alarm-below 12",
+         f"{BASE} --labels var/few.csv --head regression --unit h --spread",
          f"{BASE} --head forecasting --forecast SpindleTemp --ahead-h 6,24 --alarm-above 70",
          f"{BASE} --labels var/labels.csv --head anomaly --trials 20",
          f"{BASE} --labels var/modes.csv --head classes --classes normal,bearing,spindle",
@@ -46,6 +47,8 @@ def add(commands: Commands) -> None:
     finetune.add_argument("--alarm-cost", type=float, default=1.0, help="cost of a window with a flag for nothing [1]")
     finetune.add_argument("--tags", help="tags with units, by commas; may differ from the encoder's [the encoder's]")
     _add_head(finetune)
+    finetune.add_argument("--spread", action="store_true", help="time that is left: learn from training machines "
+                          "without labels too, each of which leads from new or repaired to one end")  # fmt: skip
     finetune.add_argument("--trials", type=int, help="settings tried per candidate, by Optuna, on validation units; "
                           "0 takes the usual ones [6 with lineside[tuning], else 0]")  # fmt: skip
     finetune.add_argument("--work", type=Path, help="folder of the search, which goes on there [that of the encoder]")
@@ -67,7 +70,7 @@ def _add_head(parser: Any) -> None:
 
 
 def _finetune(args: argparse.Namespace) -> None:
-    from lineside_workers.condition import finetuning, heads, pretraining, related, tuning, windows  # noqa: PLC0415
+    from lineside_workers.condition import finetuning, heads, lives, pretraining, related, tuning, windows  # noqa: PLC0415
     from lineside_workers.hosting import device as devices  # noqa: PLC0415 - each command imports what it needs
     from lineside_workers.recorded import (  # noqa: PLC0415
         labels,
@@ -84,6 +87,8 @@ def _finetune(args: argparse.Namespace) -> None:
         finetuning.check_split(pretrained, wanted)
         pretrained = pretraining.with_split(pretrained, wanted)
     task = _task(args, pretrained)
+    if args.spread:
+        lives.check(task)
     given = _labels(args, task)
     found = reading.read(args.recording, say)
     reading.check_units(found, task.tags)
@@ -94,8 +99,9 @@ def _finetune(args: argparse.Namespace) -> None:
     costs = heads.Costs(args.miss_cost, args.alarm_cost)
     question = args.labels.name if args.labels else f"{task.forecast_tag} ahead"
     job = finetuning.Job(
-        task, question, costs, args.work or args.encoder, args.seed, devices.choose(args.device), trials
-    )
+        task, question, costs, args.work or args.encoder, args.seed, devices.choose(args.device), trials,
+        lives.of(data, found.events) if args.spread else None,
+    )  # fmt: skip
     trained = finetuning.finetune(data, pretrained, job, say)
     followed = related.learned(found, task, {*pretrained.split.train, *pretrained.split.validation})
     trained = replace(trained, config={**trained.config, "relations": [r.to_json() for r in followed]})

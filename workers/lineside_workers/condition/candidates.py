@@ -21,7 +21,7 @@ from lineside_workers.condition.windows import Rows
 from lineside_workers.learning import low_rank
 from lineside_workers.learning.pace import Pace
 
-NAIVE = "naive"
+NAIVE, SCRATCH = "naive", "network_from_scratch"
 BATCH, EPOCHS = 256, 40
 FEW_EPOCHS = 3  # on the CPU, to compare with
 
@@ -129,7 +129,7 @@ def candidates(bench: Bench) -> dict[str, Candidate]:
         NAIVE: Candidate(lambda b, _s, _w: b.problem.naive(b.fit)),
         "trees": Candidate(_trees, TREES),
         "trees_on_embedding": Candidate(_trees_on_embedding, TREES),
-        "network_from_scratch": Candidate(_from_scratch, NETWORK),
+        SCRATCH: Candidate(_from_scratch, NETWORK),
         "network_pretrained": Candidate(_full, NETWORK),
         "network_head_only": Candidate(_head_only, HEAD_ONLY),
         "network_lora": Candidate(_lora, LORA),

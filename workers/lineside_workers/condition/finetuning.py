@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from lineside_plugins.tasks.condition.answering import Answer
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_plugins.tasks.condition.novelty import Novelty
 from lineside_plugins.tasks.condition.scorers import Scorer
-from lineside_workers.condition.candidates import Bench, candidates, unwatched
+from lineside_workers.condition import lives
+from lineside_workers.condition.candidates import NAIVE, SCRATCH, Bench, Candidate, candidates, unwatched
 from lineside_workers.condition.heads import PROBLEMS, Costs
 from lineside_workers.condition.pretraining import Pretrained
 from lineside_workers.condition.tuning import Search
@@ -26,12 +27,16 @@ from lineside_workers.recorded.splitting import PARTS, Split
 
 Say = Callable[[str], None]
 Floats = NDArray[np.float64]
+SPREAD = "_spread"
 DECILES = np.linspace(0.0, 1.0, 11)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked, of which windows, and how hard to try; ``work`` keeps the searches, so that they go on."""
+    """What is asked, of which windows, and how hard to try; ``work`` keeps the searches, so that they go on.
+
+    With ``lives`` (R,) of all rows, those of training machines without a value are learned from too.
+    """
 
     task: ConditionConfig
     question: str
@@ -40,6 +45,7 @@ class Job:
     seed: int = 0
     device: str = "cpu"
     trials: int = 0
+    lives: lives.Lives | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,11 @@ def finetune(data: Rows, pretrained: Pretrained, job: Job, say: Say) -> TrainedM
     problem = kind(job.task, sides["train"], job.costs)
     teach, stop = (problem.teaching(sides[part]) for part in ("train", "validation"))
     bench = Bench(problem, pretrained, teach, stop, job.seed, job.device)
-    tried = _try_all(bench, sides["validation"], job, say)
+    tried = _try_all(bench, candidates(bench), sides["validation"], job, say)
+    if job.lives is not None:
+        teaching = np.isin(data.unit, split.train)
+        among = lives.unlabelled(data.where(teaching), job.lives[teaching])
+        tried += _second(bench, tried, among, sides["validation"], job, say)
     won, pace = min(tried, key=lambda t: t.error), bench.pace()
     say(f"ships: {won.name}; networks learned for {pace}")
     report = [
@@ -89,7 +99,7 @@ def finetune(data: Rows, pretrained: Pretrained, job: Job, say: Say) -> TrainedM
     return TrainedModel(config, tensors, _finite(figures), tuple(map(_finite, report)))
 
 
-def _try_all(bench: Bench, choose: Rows, job: Job, say: Say) -> list[Tried]:
+def _try_all(bench: Bench, among: Mapping[str, Candidate], choose: Rows, job: Job, say: Say) -> list[Tried]:
     search = Search(job.work, job.trials, job.seed, say)
     problem, out = bench.problem, []
 
@@ -99,11 +109,25 @@ def _try_all(bench: Bench, choose: Rows, job: Job, say: Say) -> list[Tried]:
         answer = problem.answer(learned)
         return Tried(name, scorer, learned, answer, problem.error(answer, raw, choose), settings)
 
-    for name, candidate in candidates(bench).items():
+    for name, candidate in among.items():
         settings = search.best(name, candidate, bench, lambda scorer: judged("", scorer, {}).error)
         out.append(judged(name, candidate.learn(bench, settings, unwatched), settings))
         say(f"{name}: validation error {out[-1].error:.4f}")
     return out
+
+
+def _second(
+    bench: Bench, tried: list[Tried], among: tuple[Rows, lives.Lives], choose: Rows, job: Job, say: Say
+) -> list[Tried]:
+    """The candidates once more, on labels that the best of the first round spread along unlabelled lives."""
+    first = min(tried, key=lambda t: t.error)
+    rows, own = among
+    said = first.answer.quantities(first.score(rows.x), rows.x)[:, 0]
+    found = lives.spread(said, rows, own, float(bench.fit.value.max()), job.task.unit)
+    say(f"{first.name} labels {len(found)} of {len(rows)} windows in {len(np.unique(own))} lives that had no label")
+    wider = replace(bench, fit=lives.joined(bench.fit, found))
+    again = {f"{n}{SPREAD}": c for n, c in candidates(wider).items() if n not in (NAIVE, SCRATCH)}
+    return _try_all(wider, again, choose, job, say)
 
 
 def _served(won: Tried, train: Rows, pretrained: Pretrained, job: Job) -> dict[str, object]:
