@@ -194,7 +194,7 @@ def test_versions_are_compared_as_they_were_trained(recording: Path, capsys: pyt
     """Another head, unit, or set of tags: each version gets what it reads; table and page tell the rest."""
     tuned(recording, "regression"), tuned(recording, "forecasting")
     folder, page = recording.parent, recording.parent / "compared.html"
-    few = ["--head", "forecasting", "--tags", "VibRms [mm/s], SpindleTemp [degC]", "--version", "spread", "--trials", "0"]
+    few = ["--head", "forecasting", "--tags", "VibRms [mm/s], SpindleTemp [degC]", "--version", "few", "--trials", "0"]
     base = ["--encoder", str(folder / "encoder"), "--models", str(folder / "models")]
     assert main(["finetune", str(recording), *base, *few]) == 0
     for other in ("forecasting", "few"):
