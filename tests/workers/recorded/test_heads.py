@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +15,12 @@ import torch
 
 from lineside_plugins import WindowBatch
 from lineside_plugins.learning.encoder import Encoder
-from lineside_plugins.tasks.condition.config import TAGS, ConditionConfig
+from lineside_plugins.tasks.condition.config import TAGS, ConditionConfig, Head
 from lineside_plugins.testing import Outcome, check_task
 from lineside_plugins.types import ModelData
 from lineside_workers.__main__ import main
+from lineside_workers.commands import finetune
+from lineside_workers.commands.parsing import add_window, window_config, window_options
 from lineside_workers.condition import pretraining
 from lineside_workers.errors import WorkerError
 from lineside_workers.hosting.runner import Runner
@@ -207,14 +211,43 @@ def test_versions_are_compared_as_they_were_trained(recording: Path, capsys: pyt
         assert page.read_text().count("<img") == 4
 
 
-def test_retraining_does_not_answer_another_question(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the version in full has another head than the command trains, the message says what to run."""
+def test_retraining_asks_what_the_version_in_full_is_asked(
+    recording: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Head, unit, alarm, tags and costs are those of the version in full; values it learns from have to be named."""
     tuned(recording, "regression")
-    models = recording.parent / "models"
-    Versions(ModelStore(models), "condition").promote("regression", Stage.FULL, skip=True)
-    args = ["retrain", str(recording), "--models", str(models), "--work", str(recording.parent / "work")]
+    models = tmp_path / "models"
+    shutil.copytree(recording.parent / "models", models)
+    versions = Versions(ModelStore(models), "condition")
+    versions.promote("regression", Stage.FULL, skip=True)
+    args = ["retrain", str(recording), "--models", str(models), "--work", str(tmp_path / "work"), "--trials", "0"]
     assert main(args) == 2
-    assert "has head 'regression'" in capsys.readouterr().err
+    assert "learns from values; say which: --quantity hours-left" in capsys.readouterr().err
+    args += ["--quantity", "hours-left", "--horizon-h", "20", "--epochs", "2"]
+    assert main([*args, "--when", "labels"]) == 0
+    assert "nothing to do: 0 events more" in capsys.readouterr().out
+    assert main(args) == 0
+    (name,) = versions.rollout().shadow
+    old, new = (versions.store.load(versions.folder(v)).config for v in ("regression", name))
+    assert (new["task"], new["costs"]) == (old["task"], old["costs"])
+
+
+def test_options_of_a_trained_task_give_the_same_task() -> None:
+    """What retraining hands on, tags with units, window and head, is read as it was meant, below zero as well."""
+    task = ConditionConfig(
+        tags={"Flow": "l/min", "Level": ""}, length=12, period_s=60, head=Head.QUANTILES, unit="l",
+        quantiles=(0.1, 0.5, 0.9), alarm_below=-2.5,
+    )  # fmt: skip
+    parser = argparse.ArgumentParser()
+    add_window(parser)
+    finetune.add_head(parser)
+    parser.add_argument("--spread", action="store_true")
+    parser.add_argument("--miss-cost")
+    parser.add_argument("--alarm-cost")
+    model = {"costs": {"miss": 3.0, "alarm": 1.0}, "spread": True}
+    given = parser.parse_args([*window_options(task), *finetune.asked_again(task, model)])
+    assert finetune.task_of(given, window_config(given)) == task
+    assert given.spread
 
 
 def test_low_rank_learns_little_and_is_gone_when_it_is_merged() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lineside_workers.commands import question
 from lineside_workers.commands.parsing import Commands, add_recording, command, say
 
 FOUND_ERRORS = 1
-QUANTITIES = ("hours-left", "measured")
 
 
 def add(commands: Commands) -> None:
@@ -36,12 +36,7 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     add_recording(label)
     label.add_argument("--out", type=Path, required=True, help="CSV: equipment_id,start,end,label,known_at,source")
-    label.add_argument("--from", dest="source", default="events", help="events, answers, or a CSV file [events]")
-    label.add_argument("--kind", default="failure", help="kinds of events that are to be foreseen [failure]")
-    label.add_argument("--horizon-h", type=float, default=24.0, help="how far ahead they are to be foreseen, h [24]")
-    label.add_argument("--delay-h", type=float, default=0.0, help="how long after it happened it becomes known, h [0]")
-    label.add_argument("--quantity", choices=QUANTITIES, help="a value too, for heads regression and quantiles: "
-                       "hours-left until the event, --horizon-h at most; what events of --kind measured")  # fmt: skip
+    question.add(label)
     label.add_argument("--task", default="", help="only answers to this task's recommendations")
 
 
@@ -70,16 +65,7 @@ def _label(args: argparse.Namespace) -> None:
     from lineside_workers.recorded import labels, reading  # noqa: PLC0415 - each command imports what it needs
 
     found = reading.read(args.recording, say)
-    if args.source == "events":
-        kinds = tuple(k.strip() for k in args.kind.split(",") if k.strip())
-        question = labels.Question(kinds, args.horizon_h, args.delay_h)
-        rows = labels.measured(found, question) if args.quantity == "measured" else labels.from_events(found, question)
-        if args.quantity == "hours-left":
-            rows = labels.hours_left(rows, args.horizon_h)
-    elif args.source == "answers":
-        rows = labels.from_answers(found, args.delay_h, args.task)
-    else:
-        rows = labels.of_machines(labels.read(Path(args.source)), found)
+    rows = question.rows(args, found, args.task)
     labels.write(args.out, rows)
     machines = len({r.equipment_id for r in rows})
     values = sum(r.value is not None for r in rows)

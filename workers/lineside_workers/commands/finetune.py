@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ from lineside_workers.errors import SettingsError
 
 if TYPE_CHECKING:
     from lineside_plugins.contract import TrainedModel
-    from lineside_workers.condition.pretraining import Pretrained
     from lineside_workers.recorded.labels import Label
 
 HEAD_OPTIONS = ("classes", "unit", "quantiles", "forecast", "ahead_h", "alarm_above", "alarm_below")
@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
     finetune.add_argument("--miss-cost", type=float, default=8.0, help="cost of a window before an event, no flag [8]")
     finetune.add_argument("--alarm-cost", type=float, default=1.0, help="cost of a window with a flag for nothing [1]")
     finetune.add_argument("--tags", help="tags with units, by commas; may differ from the encoder's [the encoder's]")
-    _add_head(finetune)
+    add_head(finetune)
     finetune.add_argument("--spread", action="store_true", help="time that is left: learn from training machines "
                           "without labels too, each of which leads from new or repaired to one end")  # fmt: skip
     finetune.add_argument("--trials", type=int, help="settings tried per candidate, by Optuna, on validation units; "
@@ -55,7 +55,8 @@ def add(commands: Commands) -> None:
     add_learning(finetune)
 
 
-def _add_head(parser: Any) -> None:
+def add_head(parser: Any) -> None:
+    """The head and its options."""
     parser.add_argument("--head", choices=[h.value for h in Head], default=Head.CLASSIFICATION.value,
                         help="what is asked of a window [classification]")  # fmt: skip
     parser.add_argument(
@@ -86,7 +87,7 @@ def _finetune(args: argparse.Namespace) -> None:
         wanted = splitting.read(args.split)
         finetuning.check_split(pretrained, wanted)
         pretrained = pretraining.with_split(pretrained, wanted)
-    task = _task(args, pretrained)
+    task = task_of(args, pretrained.config)
     if args.spread:
         lives.check(task)
     given = _labels(args, task)
@@ -110,12 +111,12 @@ def _finetune(args: argparse.Namespace) -> None:
         + (", ".join(r.tag for r in followed if not r.machine) or "none hang together")
     )
     say(table(trained.report))
-    _keep(args, trained, labels.events(given))
+    _keep(args, trained, labels.known_events(given))
     say(f"config to bind it with: {_binding(task)}")
 
 
-def _task(args: argparse.Namespace, pretrained: Pretrained) -> ConditionConfig:
-    """The configuration the model will be served with.
+def task_of(args: argparse.Namespace, base: ConditionConfig) -> ConditionConfig:
+    """The configuration the model will be served with, on tags and window of ``base``.
 
     Raises:
         TaskError: An option does not fit.
@@ -127,12 +128,24 @@ def _task(args: argparse.Namespace, pretrained: Pretrained) -> ConditionConfig:
     for name in ("quantiles", "ahead_h"):
         if name in own:
             own[name] = _numbers(name, own[name])
-    base = pretrained.config
     tags = tags_of(args.tags) if args.tags else base.tags
     given = {"tags": tags, "length": base.length, "period_s": base.period_s, "head": args.head, **own}
     config = registry.create(TASK, given).config
     assert isinstance(config, ConditionConfig)  # noqa: S101  the task's own
     return config
+
+
+def asked_again(config: ConditionConfig, model: Mapping[str, Any]) -> list[str]:
+    """The options by which a ``model`` was fine-tuned that serves with ``config``."""
+    costs = model["costs"]
+    said = [f"--head={config.head}", f"--miss-cost={costs['miss']}", f"--alarm-cost={costs['alarm']}"]
+    said += ["--spread"] if model.get("spread") else []
+    for name in HEAD_OPTIONS:
+        value = getattr(config, name)
+        if value not in (None, "", ()):
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            said.append(f"--{name.replace('_', '-')}={text}")
+    return said
 
 
 def _numbers(name: str, text: str) -> list[float]:

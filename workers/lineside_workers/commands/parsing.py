@@ -64,6 +64,12 @@ def window_config(args: argparse.Namespace) -> ConditionConfig:
     return ConditionConfig(tags=tags, length=args.length, period_s=args.period)
 
 
+def window_options(config: ConditionConfig) -> list[str]:
+    """The options that ask for the tags and window of ``config``."""
+    tags = ", ".join(_word(t, u) for t, u in config.tags.items())
+    return [f"--tags={tags}", f"--length={config.length}", f"--period={config.period_s}"]
+
+
 def tags_of(text: str) -> dict[str, str]:
     """Tag -> unit of ``VibRms [mm/s], VibKurtosis``.
 

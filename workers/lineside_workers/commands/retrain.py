@@ -1,15 +1,20 @@
-"""``lineside retrain``: label, pretrain, fine-tune and promote to shadow in one go, where there is a reason to."""
+"""``lineside retrain``: label, pretrain, fine-tune and promote to shadow in one go, where there is a reason to.
+
+The new version is asked what the one in full is asked: head and options, tags, window, costs, and ``--spread``.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lineside_plugins.tasks.condition.config import Head
-from lineside_workers.commands.parsing import Commands, add_recording, command, say
+from lineside_plugins.tasks.condition.config import ConditionConfig, Head
+from lineside_workers.commands import finetune, question
+from lineside_workers.commands.parsing import Commands, add_recording, command, say, window_options
 from lineside_workers.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -21,6 +26,21 @@ ABSTAINED_SHARE = 0.05  # of what the newest day's windows got; a passing state 
 WHEN = ("always", "schedule", "drift", "labels")
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the version ``name`` in full was trained for, from how many events; as a first version is where none is."""
+
+    name: str = ""
+    config: ConditionConfig = field(default_factory=ConditionConfig)
+    model: Mapping[str, Any] | None = None
+    events: int = 0
+
+    @property
+    def options(self) -> list[str]:
+        """For ``lineside finetune``."""
+        return [] if self.model is None else finetune.asked_again(self.config, self.model)
+
+
 def add(commands: Commands, run: Callable[[list[str]], int]) -> None:
     """Add the command; ``run`` executes one command line of the workers and returns its exit code."""
     parser = command(
@@ -28,7 +48,9 @@ def add(commands: Commands, run: Callable[[list[str]], int]) -> None:
         lambda args: _retrain(args, run),
         ["lineside retrain var/recorded --models var/models --work var/retraining",
          "lineside retrain var/recorded --models var/models --work var/retraining --when schedule,drift,labels",
-         "lineside retrain var/recorded --models var/models --work var/retraining --when labels --min-labels 5"],
+         "lineside retrain var/recorded --models var/models --work var/retraining --when labels --min-labels 5",
+         "lineside retrain var/recorded --models var/models --work var/retraining --quantity hours-left --horizon-h 48",
+         "lineside retrain var/recorded --models var/models --work var/retraining --from inspections.csv"],
     )  # fmt: skip
     add_recording(parser)
     parser.add_argument("--models", type=Path, required=True, help="models directory")
@@ -39,51 +61,75 @@ def add(commands: Commands, run: Callable[[list[str]], int]) -> None:
     parser.add_argument("--every-h", type=float, default=168.0, help="age of the newest version, h [168, a week]")
     parser.add_argument("--dry-run", action="store_true", help="say whether there is a reason, and train nothing")
     parser.add_argument("--min-labels", type=int, default=3, help="new events that are worth it [3]")
-    parser.add_argument("--kind", default="failure", help="kinds of events that are to be foreseen [failure]")
-    parser.add_argument("--horizon-h", type=float, default=24.0, help="how far ahead, h [24]")
+    question.add(parser)
     parser.add_argument("--trials", type=int, help="as of lineside finetune")
     parser.add_argument("--epochs", type=int, default=30, help="epochs of pretraining at most [30]")
 
 
 def _retrain(args: argparse.Namespace, run: Callable[[list[str]], int]) -> int:
-    _check_head(args.models)
+    asked = _asked(args.models)
+    _check(args, asked)
     name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    if (reason := _reason(args)) is None:
+    if (reason := _reason(args, asked)) is None:
         return 0
     if args.dry_run:
         say(f"would retrain: {reason}")
         return 0
     say(f"retraining as {name}: {reason}")
-    work, recording = args.work / name, str(args.recording)
-    version = ["--version", name, *([] if args.trials is None else ["--trials", str(args.trials)])]
-    labels, encoder, models = str(work / "labels.csv"), str(work / "encoder"), str(args.models)
-    for step in (
-        ["label", recording, "--kind", args.kind, "--horizon-h", str(args.horizon_h), "--out", labels],
-        ["pretrain", recording, "--epochs", str(args.epochs), "--out", encoder],
-        ["finetune", recording, "--encoder", encoder, "--labels", labels, "--models", models, *version],
-        ["models", "promote", name, "--to", "shadow", "--models", models, "--task", TASK],
-    ):
+    for step in _steps(args, asked, name):
         if code := run(step):
             return code
     return 0
 
 
-def _check_head(models: Path) -> None:
+def _steps(args: argparse.Namespace, asked: _Asked, name: str) -> list[list[str]]:
+    """The command lines, one after the other."""
+    work, recording = args.work / name, str(args.recording)
+    labels, encoder, models = str(work / "labels.csv"), str(work / "encoder"), str(args.models)
+    version = ["--version", name, *([] if args.trials is None else ["--trials", str(args.trials)])]
+    labelled = asked.config.head is not Head.FORECASTING
+    label = ["label", recording, *question.handed_on(args), "--out", labels]
+    pretrain = ["pretrain", recording, *window_options(asked.config), "--epochs", str(args.epochs), "--out", encoder]
+    given = ["--encoder", encoder, *(["--labels", labels] if labelled else []), "--models", models]
+    return [
+        *([label] if labelled else []),
+        pretrain,
+        ["finetune", recording, *given, *asked.options, *version],
+        ["models", "promote", name, "--to", "shadow", "--models", models, "--task", TASK],
+    ]
+
+
+def _asked(models: Path) -> _Asked:
     from lineside_workers.condition.evaluation import config_of  # noqa: PLC0415 - each command imports what it needs
     from lineside_workers.models.store import ModelStore  # noqa: PLC0415
     from lineside_workers.models.versions import Versions  # noqa: PLC0415
 
     versions = Versions(ModelStore(models), TASK)
     full = versions.rollout().full
-    head = config_of(versions.store.load(versions.folder(full))).head if full else Head.CLASSIFICATION
-    if head is not Head.CLASSIFICATION:
+    if not full:
+        return _Asked()
+    model = versions.store.load(versions.folder(full))
+    known = model.metrics.get("events")
+    return _Asked(full, config_of(model), model.config, known if isinstance(known, int) else 0)
+
+
+def _check(args: argparse.Namespace, asked: _Asked) -> None:
+    """Check that the labels asked for are what the head learns from.
+
+    Raises:
+        SettingsError: They are not.
+    """
+    head = asked.config.head
+    if head is Head.CLASSES and args.source in (question.EVENTS, question.ANSWERS):
+        raise SettingsError(f"version '{asked.name}' in full tells classes apart; bring their labels: --from FILE")
+    if head in (Head.REGRESSION, Head.QUANTILES) and args.source == question.EVENTS and not args.quantity:
         raise SettingsError(
-            f"version '{full}' in full has head '{head}', and retrain asks for an event; "
-            f"run lineside label, pretrain and finetune --head {head}"
+            f"version '{asked.name}' in full has head '{head}', which learns from values; say which: "
+            "--quantity hours-left, --quantity measured, or --from FILE"
         )
 
 
-def _reason(args: argparse.Namespace) -> str | None:
+def _reason(args: argparse.Namespace, asked: _Asked) -> str | None:
     """Why a new version is worth training; None, and a line that says so, where it is not.
 
     Raises:
@@ -101,7 +147,7 @@ def _reason(args: argparse.Namespace) -> str | None:
     causes = {
         "schedule": lambda: _by_age(args),
         "drift": lambda: _by_drift(found),
-        "labels": lambda: _by_labels(args, found),
+        "labels": lambda: _by_labels(args, asked, found),
     }
     told = [causes[w]() for w in wanted]
     if due := [text for is_due, text in told if is_due]:
@@ -127,8 +173,14 @@ def _by_drift(found: Recorded) -> tuple[bool, str]:
     return share >= ABSTAINED_SHARE, text
 
 
-def _by_labels(args: argparse.Namespace, found: Recorded) -> tuple[bool, str]:
-    more = _events(found, args.kind) - _events_known(args)
+def _by_labels(args: argparse.Namespace, asked: _Asked, found: Recorded) -> tuple[bool, str]:
+    from lineside_workers.recorded import labels  # noqa: PLC0415 - each command imports what it needs
+
+    if not asked.name:
+        raise SettingsError(f"{args.models} has no version of '{TASK}' in full to compare with; use --when always")
+    if asked.config.head is Head.FORECASTING:
+        return False, f"head '{asked.config.head}' needs no labels"
+    more = labels.known_events(question.rows(args, found)) - asked.events
     return more >= args.min_labels, f"{more} events more than the version in full knew, --min-labels {args.min_labels}"
 
 
@@ -141,23 +193,6 @@ def abstained_share(found: Recorded) -> float:
     newest = max(datetime.fromisoformat(str(r["time"])) for r in said) - timedelta(days=1)
     recent = [r for r in said if datetime.fromisoformat(str(r["time"])) > newest]
     return sum(r["stage"] == "abstained" for r in recent) / len(recent)
-
-
-def _events(found: Recorded, kinds: str) -> int:
-    """Stretches before an event, as ``lineside label`` finds them."""
-    from lineside_workers.recorded import labels  # noqa: PLC0415 - each command imports what it needs
-
-    wanted = tuple(k.strip() for k in kinds.split(","))
-    return sum(row.label == 1 for row in labels.from_events(found, labels.Question(wanted)))
-
-
-def _events_known(args: argparse.Namespace) -> int:
-    versions = _versions(args)
-    full = versions.rollout().full
-    if not full:
-        raise SettingsError(f"{args.models} has no version of '{TASK}' in full to compare with; use --when always")
-    known = versions.store.load(versions.folder(full)).metrics.get("events")
-    return known if isinstance(known, int) else 0
 
 
 def _versions(args: argparse.Namespace) -> Versions:

@@ -147,6 +147,7 @@ def _served(won: Tried, train: Rows, pretrained: Pretrained, job: Job) -> dict[s
             "": [float(v) for v in np.nanquantile(said[:, 0], DECILES)],
         },
         "costs": {"miss": job.costs.miss, "alarm": job.costs.alarm},
+        "spread": job.lives is not None,
     }
 
 

@@ -147,6 +147,11 @@ def events(rows: Sequence[Label]) -> int:
     return count
 
 
+def known_events(rows: Sequence[Label]) -> int:
+    """Events; where rows speak of none, stretches with a value."""
+    return events(rows) or sum(row.value is not None for row in rows)
+
+
 def from_answers(found: Recorded, delay_h: float = 0.0, task: str = "") -> list[Label]:
     """Accept is 1, Reject is 0, for the one window that was answered.
 
