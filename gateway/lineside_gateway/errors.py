@@ -11,6 +11,7 @@ LinesideError              one sentence for the operator, then the technical det
 │   └── WriteError         a value did not reach the plant; says whether trying again can help
 ├── JobControlError        the MES's job orders cannot be read or updated
 ├── WireError              bytes from a server are no OPC UA; nothing of the message is taken (opcua.wire.errors)
+├── DiscoveryError         no settings can be proposed for a server (discovery.errors)
 ├── HostingError           the hosted server cannot start (publish.errors)
 └── PublishError           a recommendation does not fit its hosted nodes; it is dropped (publish.errors)
 """

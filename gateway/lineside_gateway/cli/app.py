@@ -12,6 +12,7 @@ from rich.markup import escape
 from lineside_gateway.cli import (
     fleet,
     importing,
+    init,
     inspection,
     learning,
     models,
@@ -38,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 service.register(app)
+init.register(app)
 inspection.register(app)
 standing.register(app)
 learning.register(app)

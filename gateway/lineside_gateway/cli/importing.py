@@ -11,6 +11,7 @@ from rich.console import Console
 
 from lineside_gateway.cli import panels
 from lineside_gateway.cli.extras import require
+from lineside_gateway.cli.target import server_of
 from lineside_plugins.recorded import TAGS
 
 if TYPE_CHECKING:
@@ -74,14 +75,8 @@ def _history(url: str, browse: str, hours: float, archive: Archive, security: st
     from lineside_gateway.opcua.security import Pki  # noqa: PLC0415 - asyncua takes a second to import
     from lineside_gateway.recording import Recorder  # noqa: PLC0415
     from lineside_gateway.recording.historian import import_history  # noqa: PLC0415
-    from lineside_gateway.settings import ServerSettings  # noqa: PLC0415
 
-    secured: dict[str, object] = {"policy": security}
-    if user is not None:
-        secured |= {"user": user, "password": typer.prompt(f"password of {user}", hide_input=True)}
-    server = ServerSettings.model_validate(
-        {"name": "server", "url": url, "security": secured, "history_timeout_s": HISTORY_TIMEOUT_S}
-    )
+    server = server_of(url, security, user, history_timeout_s=HISTORY_TIMEOUT_S)
     recorder = Recorder(archive)
     causes = asyncio.run(import_history(server, Pki(Path("var/pki"), "import"), browse, hours, recorder))
     recorder.write(recorder.take(), last=True)

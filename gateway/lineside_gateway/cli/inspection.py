@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lineside_gateway.cli import panels, terminal
+from lineside_gateway.cli.target import server_of
 
 FAILED = 1
 CANNOT_GO_ON = 2
@@ -87,18 +88,14 @@ def browse(
     """
     from lineside_gateway.opcua.browse import browse_server  # noqa: PLC0415
     from lineside_gateway.opcua.security import Pki  # noqa: PLC0415
-    from lineside_gateway.settings import ServerSettings  # noqa: PLC0415
 
-    secured: dict[str, object] = {"policy": security}
-    if user is not None:
-        secured |= {"user": user, "password": typer.prompt(f"password of {user}", hide_input=True)}
-    server = ServerSettings.model_validate({"name": "server", "url": url, "security": secured})
+    server = server_of(url, security, user)
     nodes = asyncio.run(browse_server(server, Pki(Path("var/pki"), "browse"), start, max_depth=depth, max_nodes=most))
     table = Table("name", "value", "unit", "type", "NodeId", box=None, pad_edge=False)
     for n in nodes:
         name = "  " * n.depth + (f"[bold]{escape(n.name)}[/]" if n.kind == "Object" else escape(n.name))
         value = f"[red]{n.status}[/]" if n.status else escape(n.value)
-        kind = (n.data_type or n.kind) + (" [dim](writable)[/]" if n.writable else "")
+        kind = (n.data_type or n.type_name or n.kind) + (" [dim](writable)[/]" if n.writable else "")
         table.add_row(name, value, n.unit, kind, f"[dim]{escape(n.address)}[/]")
     terminal.show(table)
     if len(nodes) >= most:

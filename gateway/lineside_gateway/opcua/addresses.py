@@ -79,12 +79,14 @@ class BrowseAddress:
         """True where several nodes may match."""
         return any(c in part for part in self.parts for c in "*?[")
 
+    @property
+    def root(self) -> str:
+        """Name of the well-known node the path starts from; Objects where it names none."""
+        return self.parts[0] if self.parts[0] in _WELL_KNOWN else "Objects"
+
     def start(self) -> tuple[ua.NodeId, tuple[str, ...]]:
-        """The well-known node the path starts from, Objects where none is named, and the parts that remain."""
-        first = self.parts[0]
-        if first in _WELL_KNOWN:
-            return standard(_WELL_KNOWN[first]), self.parts[1:]
-        return standard(ObjectIds.ObjectsFolder), self.parts
+        """The well-known node the path starts from, and the parts that remain."""
+        return standard(_WELL_KNOWN[self.root]), self.parts[self.parts[0] in _WELL_KNOWN :]
 
 
 Address = NodeIdAddress | BrowseAddress

@@ -17,16 +17,11 @@ from lineside_gateway.opcua.nodes import find, resolve
 from lineside_gateway.opcua.plan import ServerPlan, plan_servers, written_tags
 from lineside_gateway.opcua.security import Pki
 from lineside_gateway.opcua.session import Session
+from lineside_gateway.opcua.units import same_unit
 from lineside_gateway.settings import Settings, TaskSettings
 from lineside_plugins.contract import Inputs
 
 REQUEST_TIMEOUT_S = 5.0
-_UNITS = {
-    "°c": "degc", "cel": "degc", "celsius": "degc", "deg c": "degc", "°f": "degf",
-    "µm": "um", "μm": "um", "micrometre": "um", "millimetre per second": "mm/s", "kilowatt": "kw",
-    "second": "s", "sec": "s", "percent": "%", "kilowatt hour": "kwh", "kw.h": "kwh", "kw·h": "kwh",
-}  # fmt: skip
-"""Spellings of one unit, in lower case: UNECE names and symbols that PLCs use."""
 
 
 async def check_connect(settings: Settings, pki: Pki) -> list[Finding]:
@@ -114,7 +109,7 @@ def _check_tags(task: TaskSettings, inputs: Inputs, equipment: Equipment) -> Ite
         if node is None:
             cause = equipment.missing.get(channel.tag, "not found")
             yield (warning if channel.optional else error)(f"{where}.{channel.tag}", cause)
-        elif channel.unit and node.unit and _unit(channel.unit) != _unit(node.unit):
+        elif channel.unit and node.unit and not same_unit(channel.unit, node.unit):
             what = f"{node.address} is in {node.unit}; the task expects {channel.unit}"
             yield error(f"{where}.{channel.tag}", what, "convert in the PLC, or map another tag")
         elif channel.unit and not node.unit:
@@ -152,8 +147,3 @@ async def _check_feeds(connection: Connection, plan: ServerPlan) -> list[Finding
         except NodeError as e:
             out.append(error("events", e.sentence))
     return out
-
-
-def _unit(text: str) -> str:
-    plain = text.strip().casefold()
-    return _UNITS.get(plain, plain)

@@ -47,7 +47,13 @@ class TagNode:
         """True for a scalar that fits a column of numbers; Boolean counts as 0 and 1."""
         return not self.is_array and self.data_type in NUMERIC
 
+    @property
+    def structured(self) -> bool:
+        """True where a value has fields of its own; no task takes it."""
+        return self.data_type in STRUCTURED
 
+
+STRUCTURED = frozenset({ua.VariantType.ExtensionObject, ua.VariantType.DataValue, ua.VariantType.DiagnosticInfo})
 NUMERIC = frozenset(
     {
         ua.VariantType.Boolean,

@@ -68,9 +68,6 @@ async def find(connection: Connection, address: str) -> list[Found]:
     return level
 
 
-_STRUCTURED = {ua.VariantType.ExtensionObject, ua.VariantType.DataValue, ua.VariantType.DiagnosticInfo}
-
-
 async def resolve(connection: Connection, wanted: Sequence[WantedEquipment]) -> list[Equipment]:
     """Every piece of equipment with its tags; what cannot be found is in ``missing`` with its cause.
 
@@ -159,7 +156,7 @@ def _unknown(connection: Connection, node_id: ua.NodeId) -> str:
 def _unfit(node: TagNode, *, number: bool) -> str:
     """Why no task can use the node's values, "" where one can; ``number``: a task asks for a number."""
     kind = f"an array of {node.data_type_name}" if node.is_array else node.data_type_name
-    if node.data_type in _STRUCTURED:
+    if node.structured:
         return (
             f"{node.address} is {kind}, a structure, and tasks take plain values; point tags.{node.tag} at the "
             "component Variable that holds the field ('lineside browse' lists them)"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.resources import files
 from pathlib import Path
 
 from lineside_plugins.contract import TrainableTask
-from lineside_plugins.registry import installed, task_class
+from lineside_plugins.registry import TaskError, package_folder, task_class
 from lineside_workers.errors import ModelError
 
 
@@ -53,12 +52,7 @@ def files_hash(paths: list[Path]) -> str:
 
 
 def _package(task: str) -> Path:
-    """Folder of the package of a task's entry point."""
-    point = installed().get(task)
-    if point is None:
-        raise ModelError(f"task '{task}' is not installed; installed: {', '.join(installed()) or 'none'}")
-    package = point.module.rpartition(".")[0] or point.module
     try:
-        return Path(str(files(package)))
-    except (ImportError, TypeError) as e:
-        raise ModelError(f"package '{package}' of task '{task}' cannot be found: {e}; reinstall it") from e
+        return package_folder(task)
+    except TaskError as e:
+        raise ModelError(str(e)) from e

@@ -1,0 +1,66 @@
+"""How machines are named in settings: browse patterns where they fit exactly, else one by one. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lineside_gateway.discovery.machines import Machines
+from lineside_gateway.discovery.patterns import Names, pattern_of
+from lineside_gateway.discovery.places import Place, all_places
+from lineside_gateway.opcua.addresses import Address, BrowseAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the settings' equipment and the ``places`` it matches; ``id`` is "" where the BrowseName serves."""
+
+    browse: str
+    places: tuple[Place, ...]
+    id: str = ""
+
+
+class Register:
+    """Entries and equipment_ids of all machines found on a server."""
+
+    def __init__(self, kinds: Sequence[Machines], roots: Sequence[Place], start: Address) -> None:
+        self._start: Names = start.parts if isinstance(start, BrowseAddress) else ()
+        self._there = [p.names for p in all_places(roots) if p.node.kind != "Method" and p.names]
+        places = [p for kind in kinds for p in kind.places]
+        names = Counter(p.name for p in places)
+        self._ids = {p: p.name if names[p.name] == 1 else _unique(p, places) for p in places}
+
+    def id_of(self, place: Place) -> str:
+        """equipment_id of a machine."""
+        return self._ids[place]
+
+    def entries(self, kind: Machines) -> tuple[Entry, ...]:
+        """One entry for all where a pattern matches exactly them, else one for each."""
+        own_names = all(self._ids[p] == p.name for p in kind.places)
+        pattern = pattern_of([p.names for p in kind.places], self._there, self._start) if own_names else None
+        if pattern is not None:
+            return (Entry(pattern, kind.places),)
+        return tuple(self._single(p) for p in kind.places)
+
+    def _single(self, place: Place) -> Entry:
+        path = pattern_of([place.names], self._there) if self._there.count(place.names) == 1 else None
+        id_ = "" if self._ids[place] == place.name else self._ids[place]
+        if path is None or (id_ and any(c in path for c in "*?[")):
+            # Two nodes have one path, the tree was entered by a NodeId, or a name that looks like a glob takes no id.
+            return Entry(place.node.address, (place,), id_)
+        return Entry(path, (place,), id_)
+
+
+def _unique(place: Place, places: Sequence[Place]) -> str:
+    """An id from the nearest names above that tell the machine from those of the same name."""
+    rivals = [p for p in places if p.name == place.name and p is not place]
+    for count in range(2, len(place.names) + 1):
+        if all(p.names[-count:] != place.names[-count:] for p in rivals):
+            return _as_id("-".join(place.names[-count:]))
+    return _as_id(f"{place.name}-{place.node.address.rpartition('=')[2]}")
+
+
+def _as_id(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", text).lstrip("_.-")[:64]

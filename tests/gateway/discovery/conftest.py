@@ -1,0 +1,1 @@
+from tests.gateway.opcua.conftest import bench  # noqa: F401 - a fixture
