@@ -55,7 +55,7 @@ def init(
 
       lineside init opc.tcp://192.168.0.5:4840 --security Basic256Sha256 --user lineside
     """  # fmt: skip
-    from lineside_gateway.discovery.survey import Question, survey, verify  # noqa: PLC0415 - asyncua takes a second
+    from lineside_gateway.discovery.survey import Question, survey, verify  # noqa: PLC0415 - imports asyncua
 
     server = server_of(url, security, user, name=name)
     question = Question(server, out, tuple(task or ()), start, depth, most, overwrite=force)
@@ -72,11 +72,13 @@ def init(
 
 
 def _show(proposal: Proposal) -> None:
+    from lineside_gateway.discovery.proposal import several  # noqa: PLC0415 - asyncua takes a second to import
     from lineside_gateway.opcua.addresses import path_text  # noqa: PLC0415
 
     for kind, entries in proposal.kinds:
         places = ", ".join(e.browse for e in entries)
-        typer.echo(f"{places}: {', '.join(p.name for p in kind.places)}{kind.type_name and f' ({kind.type_name})'}")
+        names = several([p.name for p in kind.places])
+        typer.echo(f"{places}: {names}{kind.type_name and f' ({kind.type_name})'}")
         table = Table("tag", "is", "unit", "type", box=None, pad_edge=False)
         tags = kind.tags
         for want in proposal.wants:

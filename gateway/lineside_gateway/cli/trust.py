@@ -80,4 +80,6 @@ def _pki(config: Path) -> Pki:
     from lineside_gateway.opcua.security import Pki  # noqa: PLC0415
     from lineside_gateway.settings import load_settings  # noqa: PLC0415
 
+    if config == _DEFAULT and not config.is_file():
+        return Pki.beside(config)  # `lineside init` meets certificates before there are settings
     return Pki.of(load_settings(config))

@@ -13,7 +13,7 @@ from lineside_gateway.discovery.entries import Entry
 from lineside_gateway.discovery.machines import Machines
 from lineside_gateway.discovery.matching import Candidate
 from lineside_gateway.discovery.places import Names, Place
-from lineside_gateway.discovery.proposal import SEEN, Proposal
+from lineside_gateway.discovery.proposal import Proposal, several
 from lineside_gateway.discovery.wants import Want
 from lineside_gateway.discovery.words import ID
 from lineside_gateway.opcua.addresses import path_text
@@ -90,7 +90,7 @@ def _server(server: ServerSettings, kinds: Iterable[tuple[Machines, object]]) ->
 def _equipment(kind: Machines, entries: Sequence[Entry], proposal: Proposal, *, shared: bool) -> Iterator[str]:
     of_type = f" of type {kind.type_name}" if kind.type_name else ""
     for entry in entries:
-        said = _several([p.name for p in entry.places]) + of_type
+        said = several([p.name for p in entry.places]) + of_type
         yield _line(f"  - browse: {scalar(entry.browse)}", said)
         if entry.id:
             yield f"    id: {entry.id}"
@@ -124,7 +124,7 @@ def _tags(kind: Machines, proposal: Proposal, *, indent: str, machine: str = ID)
     for want in mapped:
         path = path_text([n.replace(ID, machine) for n in found[want.tag].path])
         partly = kind.without(want.tag)
-        lacking = f"; not on {_several([p.name for p in partly])}" if partly else ""
+        lacking = f"; not on {several([p.name for p in partly])}" if partly else ""
         yield _line(f"{indent}  {want.tag}: {scalar(path)}", _unit(want, found[want.tag]) + lacking)
     if named:
         own = ", ".join(f"{w.tag} ({_unit(w, found[w.tag])})" for w in named)
@@ -174,8 +174,8 @@ def _tasks(proposal: Proposal) -> Iterator[str]:
         if choice.equipment != ("*",):
             yield f"    equipment: [{', '.join(scalar(e) for e in choice.equipment)}]"
         yield _line("    mode: advisory", "" if i else "off, shadow, advisory, confirm, closed_loop")
-        for lack in choice.lacks:
-            yield from _comment(lack, "    ")
+        if choice.lacks:
+            yield "    # it does not run yet: something it needs is missing"
 
 
 def _after(proposal: Proposal, source: Source) -> Iterator[str]:
@@ -187,7 +187,7 @@ def _after(proposal: Proposal, source: Source) -> Iterator[str]:
     plain = [w.tag for w in proposal.wants if not w.unit and any(w.tag in kind.tags for kind, _ in proposal.kinds)]
     yield "# Next:"
     if plain:
-        yield from _comment(f"  see that {', '.join(plain)} mean here what the README of the task says")
+        yield from _comment(f"  compare with the task's README what these mean here: {', '.join(plain)}")
     if source.server.security.user is not None:
         yield f"#   export {PASSWORD_VARIABLE}=...       # or password_file instead of password"
     for command, why in (
@@ -198,12 +198,6 @@ def _after(proposal: Proposal, source: Source) -> Iterator[str]:
         (f"lineside run {file}", ""),
     ):
         yield _line(f"#   {command}", why, at=_COMMENT_AT + 16)
-
-
-def _several(names: Sequence[str]) -> str:
-    if len(names) > SEEN:
-        return f"{', '.join(names[:SEEN])} and {len(names) - SEEN} more"
-    return ", ".join(names)
 
 
 def _comment(text: str, indent: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 
 from lineside_gateway.discovery.places import Names, Place
 from lineside_gateway.discovery.wants import Want
-from lineside_gateway.discovery.words import FILLERS, PLACES, leaf_words, says, words_of
+from lineside_gateway.discovery.words import PLACES, leaf_words, says, telling, words_of
 from lineside_gateway.opcua.browse import TreeNode
 from lineside_gateway.opcua.units import same_unit
 
@@ -79,8 +79,8 @@ def _named(want: Want, variables: Sequence[Candidate]) -> tuple[list[Candidate],
     for v in variables:
         rest = _before(wanted, want.unit, v.path)
         if rest is not None:
-            said = {w for name in rest for w in words_of(name)}
-            (elsewhere if said - set(wanted) - FILLERS - PLACES else own).append(v)
+            said = {w for name in rest for w in words_of(name) if telling(w)}
+            (elsewhere if said - set(wanted) - PLACES else own).append(v)
     return _fitting(own), _fitting(elsewhere)
 
 
@@ -100,18 +100,17 @@ def _before(wanted: tuple[str, ...], unit: str, path: Names) -> Names | None:
 
 def _near(want: Want, variables: Sequence[Candidate]) -> list[Candidate]:
     """Variables that may be meant: some of the words, nearly the same letters, or the very unit."""
+    scored = [(_likeness(want, v), v) for v in variables if not v.misfit]
+    return [v for likeness, v in sorted(scored, key=lambda s: -s[0]) if likeness > 0.0]
+
+
+def _likeness(want: Want, variable: Candidate) -> float:
     wanted = words_of(want.tag)
-    scored: list[tuple[float, Candidate]] = []
-    for v in variables:
-        if v.misfit and (v.node.structured or (want.numeric and not v.node.numeric)):
-            continue
-        words = {w for name in v.path for w in words_of(name)}
-        shared = len(words & set(wanted)) / len(wanted) if wanted else 0.0
-        like = SequenceMatcher(None, "".join(wanted), "".join(words_of(v.path[-1]))).ratio()
-        likeness = max(shared if shared >= NEAR else 0.0, like if like >= SPELLED_ALIKE else 0.0)
-        if want.unit and v.node.unit and not v.misfit:
-            likeness += NEAR
-        if likeness > 0.0:
-            scored.append((likeness, v))
-    scored.sort(key=lambda s: (bool(s[1].misfit), -s[0]))
-    return [v for _, v in scored]
+    words = [tuple(w for w in words_of(name) if telling(w)) for name in variable.path]
+    last = next((w for w in reversed(words) if w), ())
+    shared = len({w for name in words for w in name} & set(wanted)) / max(1, len(wanted))
+    if shared < NEAR or not set(last) & set(wanted):
+        shared = 0.0
+    like = SequenceMatcher(None, "".join(wanted), "".join(last)).ratio()
+    very_unit = bool(want.unit and variable.node.unit)
+    return max(shared, like if like >= SPELLED_ALIKE else 0.0) + (NEAR if very_unit else 0.0)

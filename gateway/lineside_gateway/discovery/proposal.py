@@ -86,8 +86,8 @@ def _choose(kinds: Sequence[Machines], tasks: Iterable[TaskWants], register: Reg
     found = kinds[0].tags
     nearest = max(able, key=lambda t: len(t.needed & found.keys()) / len(t.needed), default=None)
     if nearest is None or not nearest.needed & found.keys():
-        machines = _names([register.id_of(p) for p in kinds[0].places])
-        names = _names(["/".join(n) for n, _ in kinds[0].places[0].variables()])
+        machines = several([register.id_of(p) for p in kinds[0].places])
+        names = several(["/".join(n) for n, _ in kinds[0].places[0].variables()])
         raise DiscoveryError(
             f"{machines} may be equipment, but none of the tags that a task needs was recognised there; seen were "
             f"{names}; name a task with --task to get a file to fill in, or begin elsewhere with --start"
@@ -113,7 +113,7 @@ def _choice(task: TaskWants, kinds: Sequence[Machines], register: Register, rece
 
 def _lacks(task: TaskWants, kind: Machines, register: Register) -> list[str]:
     """A sentence for each needed tag that no machine has, or that those lack which have most."""
-    where = _names([register.id_of(p) for p in kind.places])
+    where = several([register.id_of(p) for p in kind.places])
     missing = [t.tag for t in task.tags if t.tag in task.needed and t.tag not in kind.tags]
     missing = missing or [t.tag for t in task.tags if t.tag in task.needed and kind.without(t.tag)]
     return [
@@ -140,7 +140,7 @@ def _note(task: TaskWants, kinds: Sequence[Machines], receiver: str) -> str:
             f"{task.task} finds all its tags and ships no model: train one first, then add it with --task {task.task}"
         )
     missing = [t.tag for t in task.tags if t.tag in task.needed and t.tag not in kinds[0].tags]
-    return f"{task.task} needs {', '.join(missing) or 'tags that no machine has all of'}"
+    return f"{task.task} lacks {', '.join(missing) or 'tags: no machine has all that it needs'}"
 
 
 def _receiver(roots: Sequence[Place]) -> str:
@@ -153,7 +153,7 @@ def _receiver(roots: Sequence[Place]) -> str:
 
 def _nothing(roots: Sequence[Place], start: str) -> str:
     seen = [p for p in all_places(roots) if p.parent is not None]
-    objects = _names([p.name for p in seen if p.node.kind == "Object"])
+    objects = several([p.name for p in seen if p.node.kind == "Object"])
     count = sum(p.node.kind == "Variable" and not p.node.is_property for p in seen)
     return (
         f"nothing below '{start}' looks like equipment, an Object with Variables below it; seen were the Objects "
@@ -161,6 +161,7 @@ def _nothing(roots: Sequence[Place], start: str) -> str:
     )
 
 
-def _names(names: Sequence[str]) -> str:
+def several(names: Sequence[str]) -> str:
+    """The first of ``names`` and how many more there are."""
     more = f" and {len(names) - SEEN} more" if len(names) > SEEN else ""
     return ", ".join(names[:SEEN]) + more

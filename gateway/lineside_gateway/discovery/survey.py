@@ -15,7 +15,7 @@ from lineside_gateway.opcua.check import check_settings
 from lineside_gateway.opcua.check_connect import check_connect
 from lineside_gateway.opcua.finding import Finding, by_severity
 from lineside_gateway.opcua.security import Pki
-from lineside_gateway.settings import GatewaySettings, ServerSettings, load_settings
+from lineside_gateway.settings import ServerSettings, load_settings
 from lineside_plugins import registry
 
 
@@ -43,12 +43,6 @@ class Answer:
     """Installed tasks that cannot be used, with the cause."""
 
 
-def pki_beside(out: Path) -> Pki:
-    """The certificates of the gateway that will run with ``out``: those of its default data_dir."""
-    gateway = GatewaySettings()
-    return Pki(out.parent / gateway.data_dir / "pki", gateway.id)
-
-
 async def survey(question: Question) -> Answer:
     """Browse the server and write the settings that were found.
 
@@ -62,7 +56,7 @@ async def survey(question: Question) -> Answer:
         raise DiscoveryError(f"{question.out} is there already; write over it with --force, or name another --out")
     wants, broken = _wants(question.tasks)
     nodes = await browse_server(
-        question.server, pki_beside(question.out), question.start,
+        question.server, Pki.beside(question.out), question.start,
         max_depth=question.depth, max_nodes=question.most,
     )  # fmt: skip
     proposal = propose(nodes, question.start, wants, asked=bool(question.tasks))

@@ -61,5 +61,10 @@ def leaf_words(name: str, unit: str) -> tuple[str, ...]:
 
 def says(wanted: tuple[str, ...], found: Collection[str]) -> bool:
     """Whether ``found`` are the words ``wanted``, in any order and beside fillers, or the same letters in a row."""
-    rest = [w for w in found if w in wanted or w not in FILLERS]
+    rest = [w for w in found if w in wanted or telling(w)]
     return set(rest) == set(wanted) or "".join(rest) == "".join(wanted)
+
+
+def telling(word: str) -> bool:
+    """Whether a word says what is measured: no filler, and no number, which only counts parts alike."""
+    return word not in FILLERS and not word.isdigit()

@@ -7,7 +7,7 @@ from pathlib import Path
 from asyncua import ua
 
 from lineside_gateway.errors import ConnectError, CredentialsError, TrustError
-from lineside_gateway.settings import ServerSettings
+from lineside_gateway.settings import SecurityPolicy, ServerSettings
 
 _REFUSED_USER = (
     ua.uaerrors.BadUserAccessDenied,
@@ -23,6 +23,8 @@ _REFUSED_SECURITY = (
     ua.uaerrors.BadSecurityPolicyRejected,
     ua.uaerrors.BadSecurityModeRejected,
 )
+_NO_ENDPOINT = "No matching endpoints"
+"""How asyncua's client begins when a server has none of the policy and mode asked for."""
 
 
 def explain(server: ServerSettings, pki: Path, e: Exception) -> ConnectError:
@@ -33,13 +35,21 @@ def explain(server: ServerSettings, pki: Path, e: Exception) -> ConnectError:
     if isinstance(e, OSError):  # a TimeoutError is one
         return ConnectError(f"{who} {_network(e)}", detail)
     if isinstance(e, _REFUSED_USER):
-        return CredentialsError(f"{who} refuses user '{server.security.user or 'anonymous'}'", detail)
-    if isinstance(e, _REFUSED_SECURITY):
-        own = pki / "own" / "certificate.der"
-        return TrustError(f"{who} refuses our certificate; trust {own} on the server", detail)
+        user = server.security.user
+        step = "correct user, password or the user's rights" if user else "set user and password"
+        return CredentialsError(f"{who} refuses user '{user or 'anonymous'}'; {step}", detail)
+    if isinstance(e, _REFUSED_SECURITY) or str(e).startswith(_NO_ENDPOINT):
+        return TrustError(f"{who} {_security(server, pki, e)}", detail)
     if isinstance(e, ua.uaerrors.BadTooManySessions):
         return ConnectError(f"{who} has no session left; close other clients or wait for their timeout", detail)
     return ConnectError(f"{who}: {e}", detail)
+
+
+def _security(server: ServerSettings, pki: Path, e: Exception) -> str:
+    if isinstance(e, _REFUSED_SECURITY):
+        return f"refuses our certificate; trust {pki / 'own' / 'certificate.der'} on the server"
+    asked = server.security.policy
+    return f"has no endpoint with security policy {asked}; set one it has, such as {SecurityPolicy.BASIC256SHA256}"
 
 
 def _network(e: OSError) -> str:

@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from lineside_gateway.errors import TrustError
 from lineside_gateway.opcua.certificates import certificates_in, first_certificate, is_trusted, load_certificate, uri_of
 from lineside_gateway.opcua.standard import Client
-from lineside_gateway.settings import SecurityMode, SecurityPolicy, ServerSettings, Settings, secret
+from lineside_gateway.settings import GatewaySettings, SecurityMode, SecurityPolicy, ServerSettings, Settings, secret
 
 _POLICIES: dict[SecurityPolicy, type[Any]] = {
     SecurityPolicy.BASIC256SHA256: security_policies.SecurityPolicyBasic256Sha256,
@@ -51,6 +51,12 @@ class Pki:
         """Those of the gateway with these settings."""
         gateway, fleet = settings.gateway, settings.fleet
         return cls(gateway.data_dir / "pki", gateway.id, fleet.member if fleet else "")
+
+    @classmethod
+    def beside(cls, file: Path) -> Pki:
+        """Those that a gateway with the settings ``file`` will have, unless it sets data_dir or id."""
+        gateway = GatewaySettings()
+        return cls(file.parent / gateway.data_dir / "pki", gateway.id)
 
     @property
     def application_uri(self) -> str:

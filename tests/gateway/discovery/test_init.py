@@ -93,3 +93,12 @@ async def test_what_stands_in_the_way_is_one_sentence(arguments: list[str], said
     assert said in str(failed.exception)
     assert "\n" not in str(failed.exception)
     assert not out.exists()
+
+
+def test_certificates_are_accepted_before_there_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lineside trust, without a settings file, looks where init puts the certificates that it refused."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "var" / "pki" / "rejected").mkdir(parents=True)
+    assert "no certificates yet" in CliRunner().invoke(app, ["trust", "list"]).output
+    other = CliRunner().invoke(app, ["trust", "list", "--config", "other.yaml"])
+    assert "other.yaml does not exist" in str(other.exception)

@@ -42,6 +42,7 @@ def test_one_name_in_many_spellings(name):
         (STATE, {"State": ("String", ""), "Machine": {"State": ("Int32", "")}}, "Machine/State"),
         (SERIAL, {"Part": {"SerialNumber": ("String", "")}, "Identification": {"SerialNumber": ("Property", "")}},
          "Part/SerialNumber"),
+        (TEMP, {"Spindle 1": {"Temp": "degC"}, "Axis 1": {"Temp": "degC"}}, "Spindle 1/Temp"),
         (Want("PartCount"), {"M1_PartCounter": ("UInt32", "")}, "{id}_PartCounter"),
     ],
 )  # fmt: skip
@@ -54,6 +55,9 @@ def test_what_is_beyond_doubt_is_matched(want, tree, path):
     ("want", "tree", "candidates"),
     [
         (VIB, {"Front": {"VibRms": "mm/s"}, "Rear": {"VibRms": "mm/s"}}, ["Front/VibRms", "Rear/VibRms"]),
+        (VIB, {"Vib_Rms_1": "mm/s", "Vib_Rms_2": "mm/s"}, ["Vib_Rms_1", "Vib_Rms_2"]),
+        (Want("ToolCount"), {"Tool": {"Mode": ("Int32", "")}, "Parts": {"Count": ("Int32", "")}}, ["Parts/Count"]),
+        (TEMP, {"Spindle 1": {"Power": "kW"}}, []),
         (VIB, {"Vibration": "mm/s", "Speed": "rpm"}, ["Vibration"]),
         (VIB, {"Schwingung": "mm/s", "Weg": "mm"}, ["Schwingung"]),
         (TEMP, {"Spindle": {"Motor": {"Temperature": "°C"}}}, ["Spindle/Motor/Temperature"]),
@@ -62,7 +66,7 @@ def test_what_is_beyond_doubt_is_matched(want, tree, path):
         (SERIAL, {"Image": ("ByteString", "")}, []),
         (STATE, {"Limits": ("Range", "")}, []),
     ],
-)
+)  # fmt: skip
 def test_what_is_not_sure_is_left_to_the_user(want, tree, candidates):
     """Two that fit alike, half a name, only the unit, another part's state: candidates, never a match."""
     result = matched(want, tree)

@@ -93,6 +93,9 @@ async def test_security_is_never_lowered(bench, identity):
         ):
             async with Session(bench.server(url, security=security), bench.pki).connect():
                 pytest.fail("connected with another policy than asked for")
+        with pytest.raises(TrustError, match=r"no endpoint with security policy None; set one it has"):
+            async with Session(bench.server(url), bench.pki).connect():
+                pytest.fail("connected without security")
     plain = await bench.plc("A1", {"Vib": 1.0})
     with pytest.raises(TrustError, match="it offers None/None"):
         async with Session(bench.server(plain.url, security={"policy": "Basic256Sha256"}), bench.pki).connect():
