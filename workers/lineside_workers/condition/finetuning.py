@@ -16,9 +16,9 @@ from lineside_plugins.tasks.condition.answering import Answer
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_plugins.tasks.condition.novelty import Novelty
 from lineside_plugins.tasks.condition.scorers import Scorer
-from lineside_workers.condition import lives
+from lineside_workers.condition import lives, rehearsal
 from lineside_workers.condition.candidates import NAIVE, SCRATCH, Bench, Candidate, candidates, unwatched
-from lineside_workers.condition.heads import PROBLEMS, Costs
+from lineside_workers.condition.heads import PROBLEMS, Costs, Problem
 from lineside_workers.condition.pretraining import Pretrained
 from lineside_workers.condition.tuning import Search
 from lineside_workers.condition.windows import Rows, counts
@@ -50,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A trained candidate, as it would be served, with its error on validation units."""
+    """A trained candidate, as it would be served, with its error on validation units; ``spread`` taught it besides."""
 
     name: str
     score: Scorer
@@ -58,6 +58,7 @@ class Tried:
     answer: Answer
     error: float
     settings: Mapping[str, float]
+    spread: Rows | None = None
 
 
 def finetune(data: Rows, pretrained: Pretrained, job: Job, say: Say) -> TrainedModel:
@@ -79,6 +80,7 @@ def finetune(data: Rows, pretrained: Pretrained, job: Job, say: Say) -> TrainedM
         tried += _second(bench, tried, among, sides["validation"], job, say)
     won, pace = min(tried, key=lambda t: t.error), bench.pace()
     say(f"ships: {won.name}; networks learned for {pace}")
+    tried[tried.index(won)] = won = _rehearsed(won, bench, kind.usable(data.of((*split.train, *split.validation))), say)
     report = [
         {"candidate": t.name, "split": part, "error": problem.error(t.answer, t.score(rows.x), rows),
          **problem.measures(t.answer, t.score(rows.x), rows)}
@@ -127,7 +129,30 @@ def _second(
     say(f"{first.name} labels {len(found)} of {len(rows)} windows in {len(np.unique(own))} lives that had no label")
     wider = replace(bench, fit=lives.joined(bench.fit, found))
     again = {f"{n}{SPREAD}": c for n, c in candidates(wider).items() if n not in (NAIVE, SCRATCH)}
-    return _try_all(wider, again, choose, job, say)
+    return [replace(t, spread=found) for t in _try_all(wider, again, choose, job, say)]
+
+
+def _rehearsed(won: Tried, bench: Bench, known: Rows, say: Say) -> Tried:
+    """With intervals that would have covered units met for the first time, as a rehearsal on ``known`` rows has it."""
+    problem = bench.problem
+    if problem.coverage is None:
+        return won
+
+    def make(fit: Rows) -> Problem:
+        return type(problem)(problem.task, fit, problem.costs)
+
+    def learn(head: Problem, fit: Rows, stop: Rows) -> Scorer:
+        rows = head.teaching(fit) if won.spread is None else lives.joined(head.teaching(fit), won.spread)
+        own = replace(bench, problem=head, fit=rows, stop=head.teaching(stop))
+        return candidates(own)[won.name.removesuffix(SPREAD)].learn(own, won.settings, unwatched)
+
+    held = len(bench.pretrained.split.validation)
+    by = rehearsal.rehearse(make, learn, known, held, bench.seed, problem.coverage)
+    if by is None:
+        return won
+    say(f"its intervals on units met for the first time, rehearsed: {problem.told(by)}")
+    learned = problem.moved_out(won.learned, by)
+    return replace(won, learned=learned, answer=problem.answer(learned))
 
 
 def _served(won: Tried, train: Rows, pretrained: Pretrained, job: Job) -> dict[str, object]:

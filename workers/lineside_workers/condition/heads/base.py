@@ -40,6 +40,7 @@ class Problem(ABC):
     """One head on one recording. Made from its labelled training rows, whose scale it keeps."""
 
     outputs: int = 1  # K
+    coverage: float | None = None  # of its intervals, if it has any
 
     def __init__(self, task: ConditionConfig, fit: Rows, costs: Costs) -> None:
         del fit  # most heads look at it
@@ -88,6 +89,18 @@ class Problem(ABC):
     @abstractmethod
     def calibrate(self, raw: Floats, choose: Rows) -> Learned:
         """What the answer has to know, from raw scores (R, K) of validation rows."""
+
+    def short(self, answer: Answer, raw: Floats, rows: Rows) -> Floats:
+        """How far (R, K) intervals must be ``moved_out`` to cover each row, NaN where its truth is not known."""
+        raise NotImplementedError
+
+    def moved_out(self, learned: Learned, by: Floats) -> Learned:
+        """With intervals (K,) moved out."""
+        raise NotImplementedError
+
+    def told(self, by: Floats) -> str:
+        """How far that is, in words."""
+        raise NotImplementedError
 
     @abstractmethod
     def error(self, answer: Answer, raw: Floats, rows: Rows) -> float:

@@ -29,6 +29,7 @@ class QuantileRegression(Regression):
         super().__init__(task, fit, costs)
         self.levels = np.asarray(task.quantiles)
         self.outputs = len(self.levels)
+        self.coverage = float(self.levels[-1] - self.levels[0])
 
     def naive(self, fit: Rows) -> Scorer:
         """Quantiles of the training rows."""
@@ -65,10 +66,24 @@ class QuantileRegression(Regression):
         score = conformal.scores(rising[:, 0], rising[:, -1], choose.value)
         _, which, count = np.unique(choose.machine, return_inverse=True, return_counts=True)
         try:
-            margin = conformal.quantile(score, float(self.levels[-1] - self.levels[0]), 1.0 / count[which])
+            margin = conformal.quantile(score, self.coverage, 1.0 / count[which])
         except ValueError as e:
             raise LabelError(f"{e}, or ask for --quantiles nearer to the middle") from e
         return {**known, "margin": margin}
+
+    def short(self, answer: Answer, raw: Floats, rows: Rows) -> Floats:
+        """How far beyond the outermost quantiles the value lies; 0 between them."""
+        assert isinstance(answer, Quantiles)  # noqa: S101  this head is served so
+        rising = answer.rising(raw)
+        return np.maximum(conformal.scores(rising[:, 0], rising[:, -1], rows.value), 0.0)[:, None]
+
+    def moved_out(self, learned: Learned, by: Floats) -> Learned:
+        """With the outermost quantiles so much further out."""
+        return {**learned, "margin": learned["margin"] + float(by[0])}
+
+    def told(self, by: Floats) -> str:
+        """In the quantity's unit."""
+        return f"outermost quantiles {by[0]:.3g} {self.task.unit} further out"
 
     def error(self, answer: Answer, raw: Floats, rows: Rows) -> float:
         """Pinball loss on the scale of training rows, mean over quantiles."""

@@ -23,11 +23,15 @@ from lineside_workers.learning.calibration import LevelBand, alike
 
 PER_LEVEL = 40  # validation rows of a level of the value, at least, for an interval of its own
 LEVELS = 4
+MOST_STRETCHED = 3.0  # what needs more is not told by an interval
+ENDS = ("low", "high", "errors")
 ERRORS = np.linspace(0.005, 0.995, 100)
 
 
 class Regression(Problem):
     """The labelled quantity."""
+
+    coverage: float = COVERAGE
 
     def __init__(self, task: ConditionConfig, fit: Rows, costs: Costs) -> None:
         """Keep the scale of the training rows."""
@@ -93,6 +97,20 @@ class Regression(Problem):
             "alarm": [self.task.alarm_below, self.task.alarm_above],
         }
 
+    def short(self, answer: Answer, raw: Floats, rows: Rows) -> Floats:
+        """How many times as wide each interval must be; 1 where it is wide enough."""
+        said, truth = answer.quantities(raw, rows.x), self.truth(rows)
+        return np.column_stack([_stretch(said[:, 3 * k : 3 * k + 3], truth[:, k]) for k in range(self.outputs)])
+
+    def moved_out(self, learned: Learned, by: Floats) -> Learned:
+        """With all errors so many times as large."""
+        ends = {side: [(np.asarray(e) * f).tolist() for e, f in zip(learned[side], by, strict=True)] for side in ENDS}
+        return {**learned, **ends}
+
+    def told(self, by: Floats) -> str:
+        """Factors."""
+        return ", ".join(f"{b:.2f} times as wide" for b in by)
+
     def error(self, answer: Answer, raw: Floats, rows: Rows) -> float:
         """Root mean squared error on the scale of training rows, mean over values."""
         off = answer.quantities(raw, rows.x)[:, ::3] - self.truth(rows)
@@ -154,6 +172,18 @@ def value_measures(said: Floats, truth: Floats, names: Sequence[str]) -> dict[st
             f"width{name}": float((high - low).mean()),
         }
     return out
+
+
+def _stretch(said: Floats, truth: Floats) -> Floats:
+    """By how much (R,) the interval about a value must be stretched to reach ``truth``, NaN where that is unknown.
+
+    ``said`` (R, 3) has the value, its low and its high.
+    """
+    value, low, high = said.T
+    error = truth - value
+    reach = np.where(error > 0, high - value, low - value)
+    factor = np.divide(error, reach, out=np.full(len(error), MOST_STRETCHED), where=reach != 0)
+    return np.where(np.isnan(error), np.nan, np.clip(factor, 1.0, MOST_STRETCHED))
 
 
 def _band(said: Floats, truth: Floats, machine: NDArray[np.str_]) -> LevelBand:
