@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lineside_gateway.cli import panels, terminal
-from lineside_gateway.cli.target import server_of
+from lineside_gateway.cli.target import servers_of
 
 if TYPE_CHECKING:
     from lineside_gateway.discovery.proposal import Proposal
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    url: Annotated[str, typer.Argument(help="Endpoint, opc.tcp://host:port/path.")],
+    urls: Annotated[list[str], typer.Argument(help="Endpoints of the plant's servers, opc.tcp://host:port/path.")],
     task: Annotated[
         list[str] | None,
         typer.Option("--task", help="Task to set up; may be repeated. Default: each that finds all it needs."),
@@ -39,12 +39,12 @@ def init(
     most: Annotated[int, typer.Option(min=1, help="Nodes looked at, at most.")] = 5000,
     security: Annotated[str, typer.Option(help="Security policy, such as Basic256Sha256.")] = "None",
     user: Annotated[str | None, typer.Option(help="User name; the password is asked for.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the server in the settings.")] = "PLC",
+    name: Annotated[str, typer.Option(help="Name of the server in the settings; several are numbered.")] = "PLC",
 ) -> None:
-    """Write settings for a server: find its machines, match what the tasks read, and check the file against it.
+    """Write settings for servers: find their machines, match what the tasks read, and check the file against them.
 
     Machines are Objects that look alike. A tag is matched by the words of its path, its unit and its data type; where
-    two fit alike, or none does, the file has the candidates as comments. Nothing is written to the server, and every
+    two fit alike, or none does, the file has the candidates as comments. Nothing is written to a server, and every
     task begins in mode advisory. Exit code 2 when something is missing that a task needs.
 
     [bold]Examples[/]
@@ -54,14 +54,16 @@ def init(
       lineside init opc.tcp://192.168.0.5:4840 --task maintenance --start "Objects/Line*" --out line1.yaml
 
       lineside init opc.tcp://192.168.0.5:4840 --security Basic256Sha256 --user lineside
+
+      lineside init opc.tcp://mill1:4840 opc.tcp://mill2:4840 opc.tcp://mes:4840 --task maintenance --task schedule
     """  # fmt: skip
     from lineside_gateway.discovery.survey import Question, survey, verify  # noqa: PLC0415 - imports asyncua
 
-    server = server_of(url, security, user, name=name)
-    question = Question(server, out, tuple(task or ()), start, depth, most, overwrite=force)
-    with Console(stderr=True).status(f"looking at {escape(url)}") as status:
+    servers = servers_of(urls, security, user, name=name)
+    question = Question(servers, out, tuple(task or ()), start, depth, most, overwrite=force)
+    with Console(stderr=True).status(f"looking at {escape(', '.join(urls))}") as status:
         answer = asyncio.run(survey(question))
-        status.update(f"checking {escape(str(out))} against the server")
+        status.update(f"checking {escape(str(out))}")
         findings = asyncio.run(verify(question))
     for cause in answer.broken.values():
         typer.echo(f"left out: {cause}")
@@ -96,7 +98,7 @@ def _conclude(out: Path, proposal: Proposal, findings: list[Finding]) -> None:
     errors = [f for f in findings if f.severity.value == "error"]
     warnings = sum(f.severity.value == "warning" for f in findings)
     tasks = ", ".join(t.wants.task for t in proposal.tasks)
-    typer.echo(f"wrote {out}: {tasks}, advisory; checked against the server: {len(errors)} errors, {warnings} warnings")
+    typer.echo(f"wrote {out}: {tasks}, advisory; checked at the server: {len(errors)} errors, {warnings} warnings")
     console = Console(stderr=True, soft_wrap=True)
     missing = proposal.lacks or tuple(f"{f.where}: {f.what}" for f in errors)
     for sentence in missing:

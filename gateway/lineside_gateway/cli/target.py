@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,8 +15,19 @@ if TYPE_CHECKING:
 _OPTIONS = {("url",): "URL", ("name",): "--name", ("security", "policy"): "--security", ("security", "user"): "--user"}
 
 
-def server_of(url: str, security: str, user: str | None, *, name: str = "server", **more: object) -> ServerSettings:
+def server_of(url: str, security: str, user: str | None, **more: object) -> ServerSettings:
     """The server at ``url``; the password of ``user`` is asked for.
+
+    Raises:
+        SettingsError: An option's value is not valid; the sentence names the option.
+    """
+    return servers_of([url], security, user, name="server", **more)[0]
+
+
+def servers_of(
+    urls: Sequence[str], security: str, user: str | None, *, name: str, **more: object
+) -> tuple[ServerSettings, ...]:
+    """The servers at ``urls``, ``name`` or, where there are several, ``name`` numbered from 1; one user for all.
 
     Raises:
         SettingsError: An option's value is not valid; the sentence names the option.
@@ -25,12 +37,14 @@ def server_of(url: str, security: str, user: str | None, *, name: str = "server"
     from lineside_gateway.settings import ServerSettings  # noqa: PLC0415
 
     secured: dict[str, object] = {"policy": security, "user": user}
-    given: dict[str, object] = {"name": name, "url": url, "security": secured, **more}
+    names = [name] if len(urls) == 1 else [f"{name}{i}" for i in range(1, len(urls) + 1)]
+    given = [{"name": n, "url": url, "security": secured, **more} for n, url in zip(names, urls, strict=True)]
     try:
-        ServerSettings.model_validate(given)
+        servers = [ServerSettings.model_validate(one) for one in given]
         if user is not None:
             secured["password"] = typer.prompt(f"password of {user}", hide_input=True)
-        return ServerSettings.model_validate(given)
+            servers = [ServerSettings.model_validate(one) for one in given]
+        return tuple(servers)
     except ValidationError as e:
         first = e.errors()[0]
         place = tuple(str(p) for p in first["loc"])

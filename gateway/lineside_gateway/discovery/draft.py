@@ -31,7 +31,7 @@ _COMMENT_AT = 44
 class Source:
     """Where a proposal came from. ``file`` is what the next commands are told to read."""
 
-    server: ServerSettings
+    servers: tuple[ServerSettings, ...]
     start: str
     seen: int
     file: str
@@ -42,12 +42,17 @@ def draft(proposal: Proposal, source: Source) -> str:
     kinds = proposal.kinds
     shared = _agree([kind for kind, _ in kinds])
     lines = [
-        f"# Proposed by 'lineside init' for {source.server.url}: {source.seen} nodes below {source.start}.",
+        f"# Proposed by 'lineside init' from {source.seen} nodes below {source.start}.",
         "# Check what each tag was matched to: a name and a unit are all that it went by.",
         "version: 1",
-        *_server(source.server, kinds),
-        "equipment:",
+        "servers:",
     ]
+    for server in source.servers:
+        if server.name in proposal.servers:
+            lines += _server(server, kinds)
+        else:
+            lines.append(f"  # {server.url} has no machine that these tasks read")
+    lines.append("equipment:")
     for kind, entries in kinds:
         lines += _equipment(kind, entries, proposal, shared=shared)
     if shared:
@@ -56,7 +61,8 @@ def draft(proposal: Proposal, source: Source) -> str:
         )
         lines += _tags(everything, proposal, indent="")
     if proposal.job_orders:
-        lines.append(f"job_control: {{server: {source.server.name}, browse: {scalar(proposal.job_orders)}}}")
+        where = proposal.job_orders
+        lines.append(f"job_control: {{server: {where.server}, browse: {scalar(where.node.path)}}}")
     lines += ["tasks:", *_tasks(proposal), *_after(proposal, source)]
     return "".join(f"{_UNPRINTABLE.sub('?', line)}\n" for line in lines)
 
@@ -72,7 +78,6 @@ def scalar(text: str) -> str:
 
 
 def _server(server: ServerSettings, kinds: Iterable[tuple[Machines, object]]) -> Iterator[str]:
-    yield "servers:"
     yield f"  - name: {server.name}"
     yield f"    url: {scalar(server.url)}"
     security = server.security
@@ -94,6 +99,8 @@ def _equipment(kind: Machines, entries: Sequence[Entry], proposal: Proposal, *, 
         yield _line(f"  - browse: {scalar(entry.browse)}", said)
         if entry.id:
             yield f"    id: {entry.id}"
+        if len(proposal.servers) > 1:
+            yield f"    server: {entry.server}"
         if not shared:
             own = Machines(
                 entry.places, tuple(m for p, m in zip(kind.places, kind.matched, strict=True) if p in entry.places)
@@ -188,7 +195,11 @@ def _after(proposal: Proposal, source: Source) -> Iterator[str]:
     yield "# Next:"
     if plain:
         yield from _comment(f"  compare with the task's README what these mean here: {', '.join(plain)}")
-    if source.server.security.user is not None:
+    events = dict.fromkeys(kind for t in proposal.tasks for kind in t.wants.events)
+    if events and not proposal.job_orders:
+        kinds = ", ".join(events)
+        yield from _comment(f"  name the server that emits events under events; these tasks also read {kinds}")
+    if source.servers[0].security.user is not None:
         yield f"#   export {PASSWORD_VARIABLE}=...       # or password_file instead of password"
     for command, why in (
         (f"lineside check {file} --connect", "reachable, trusted, every tag found, data type and unit"),

@@ -21,13 +21,21 @@ class Entry:
     places: tuple[Place, ...]
     id: str = ""
 
+    @property
+    def server(self) -> str:
+        """Name of the server that hosts them."""
+        return self.places[0].server
+
 
 class Register:
-    """Entries and equipment_ids of all machines found on a server."""
+    """Entries and equipment_ids of all machines found."""
 
     def __init__(self, kinds: Sequence[Machines], roots: Sequence[Place], start: Address) -> None:
         self._start: Names = start.parts if isinstance(start, BrowseAddress) else ()
-        self._there = [p.names for p in all_places(roots) if p.node.kind != "Method" and p.names]
+        self._there: dict[str, list[Names]] = {root.server: [] for root in roots}
+        for place in all_places(roots):
+            if place.node.kind != "Method" and place.names:
+                self._there[place.server].append(place.names)
         places = [p for kind in kinds for p in kind.places]
         names = Counter(p.name for p in places)
         self._ids = {p: p.name if names[p.name] == 1 else _unique(p, places) for p in places}
@@ -37,15 +45,18 @@ class Register:
         return self._ids[place]
 
     def entries(self, kind: Machines) -> tuple[Entry, ...]:
-        """One entry for all where a pattern matches exactly them, else one for each."""
-        own_names = all(self._ids[p] == p.name for p in kind.places)
-        pattern = pattern_of([p.names for p in kind.places], self._there, self._start) if own_names else None
-        if pattern is not None:
-            return (Entry(pattern, kind.places),)
-        return tuple(self._single(p) for p in kind.places)
+        """One entry for all on a server where a pattern matches exactly them, else one for each."""
+        out: list[Entry] = []
+        for server, there in self._there.items():
+            places = tuple(p for p in kind.places if p.server == server)
+            own_names = all(self._ids[p] == p.name for p in places)
+            pattern = pattern_of([p.names for p in places], there, self._start) if own_names else None
+            out += [self._single(p) for p in places] if pattern is None else [Entry(pattern, places)]
+        return tuple(out)
 
     def _single(self, place: Place) -> Entry:
-        path = pattern_of([place.names], self._there) if self._there.count(place.names) == 1 else None
+        there = self._there[place.server]
+        path = pattern_of([place.names], there) if there.count(place.names) == 1 else None
         id_ = "" if self._ids[place] == place.name else self._ids[place]
         if path is None or (id_ and any(c in path for c in "*?[")):
             # Two nodes have one path, the tree was entered by a NodeId, or a name that looks like a glob takes no id.
@@ -54,10 +65,12 @@ class Register:
 
 
 def _unique(place: Place, places: Sequence[Place]) -> str:
-    """An id from the nearest names above that tell the machine from those of the same name."""
+    """An id from the server's name or the nearest names above that tell the machine from those of the same name."""
     rivals = [p for p in places if p.name == place.name and p is not place]
+    if all(p.server != place.server for p in rivals):
+        return _as_id(f"{place.server}-{place.name}")
     for count in range(2, len(place.names) + 1):
-        if all(p.names[-count:] != place.names[-count:] for p in rivals):
+        if all(p.names[-count:] != place.names[-count:] for p in rivals):  # whichever server they are on
             return _as_id("-".join(place.names[-count:]))
     return _as_id(f"{place.name}-{place.node.address.rpartition('=')[2]}")
 

@@ -65,7 +65,7 @@ def machines_of(roots: Sequence[Place], tasks: Iterable[TaskWants], wants: Seque
 def _rank(kind: tuple[Place, ...], first: Matched, tasks: Sequence[TaskWants]) -> tuple[float, ...]:
     runs = sum(bool(t.needed) and t.needed <= first.found.keys() for t in tasks)
     needed = len(first.found.keys() & frozenset().union(*(t.needed for t in tasks)))
-    distinct = len({p.name for p in kind}) == len(kind)
+    distinct = len({(p.server, p.name) for p in kind}) == len(kind)
     typed = kind[0].node.type_definition not in PLAIN_TYPES
     folder = kind[0].node.type_definition == "i=61"
     depth = kind[0].node.depth

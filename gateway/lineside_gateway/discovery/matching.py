@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from lineside_gateway.discovery.places import Names, Place
 from lineside_gateway.discovery.wants import Want
@@ -104,6 +105,12 @@ def _near(want: Want, variables: Sequence[Candidate]) -> list[Candidate]:
     return [v for likeness, v in sorted(scored, key=lambda s: -s[0]) if likeness > 0.0]
 
 
+@lru_cache(maxsize=20_000)
+def _ratio(one: str, other: str) -> float:
+    """Likeness of two spellings; machines alike have the same names, and each comparison takes 20 us."""
+    return SequenceMatcher(None, one, other).ratio()
+
+
 def _likeness(want: Want, variable: Candidate) -> float:
     wanted = words_of(want.tag)
     words = [tuple(w for w in words_of(name) if telling(w)) for name in variable.path]
@@ -111,6 +118,6 @@ def _likeness(want: Want, variable: Candidate) -> float:
     shared = len({w for name in words for w in name} & set(wanted)) / max(1, len(wanted))
     if shared < NEAR or not set(last) & set(wanted):
         shared = 0.0
-    like = SequenceMatcher(None, "".join(wanted), "".join(last)).ratio()
+    like = _ratio("".join(wanted), "".join(last))
     very_unit = bool(want.unit and variable.node.unit)
     return max(shared, like if like >= SPELLED_ALIKE else 0.0) + (NEAR if very_unit else 0.0)

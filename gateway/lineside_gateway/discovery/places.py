@@ -15,8 +15,9 @@ Names = tuple[str, ...]
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """One node of the tree; ``names`` are the BrowseNames that lead there, () where it was reached by NodeId only."""
+    """One node of a server's tree; ``names`` lead there, () where it was reached by NodeId only."""
 
+    server: str
     node: TreeNode
     names: Names
     parent: Place | None = None
@@ -64,13 +65,13 @@ def with_id(text: str, machine: str) -> str:
     return re.sub(rf"(?<![^\W_]){re.escape(machine)}(?![a-z0-9])", ID, text)
 
 
-def tree_of(nodes: Sequence[TreeNode]) -> list[Place]:
-    """Roots of the tree whose lines ``nodes`` are, parents before children."""
+def tree_of(nodes: Sequence[TreeNode], server: str = "") -> list[Place]:
+    """Roots of the tree of ``server`` whose lines ``nodes`` are, parents before children."""
     roots: list[Place] = []
     above: list[Place] = []
     for node in nodes:
         address = parse_address(node.path) if node.path else None
-        place = Place(node, address.parts if isinstance(address, BrowseAddress) else ())
+        place = Place(server, node, address.parts if isinstance(address, BrowseAddress) else ())
         above = above[: node.depth]
         if above:
             place.parent = above[-1]

@@ -38,8 +38,14 @@ class Proposal:
     """Tags of the chosen tasks, needed ones first."""
     tasks: tuple[TaskChoice, ...]
     notes: tuple[str, ...] = ()
-    job_orders: str = ""
-    """Browse path of an ISA-95 job order receiver, where a chosen task reads job orders."""
+    job_orders: Place | None = None
+    """An ISA-95 job order receiver, where a chosen task reads job orders."""
+
+    @property
+    def servers(self) -> frozenset[str]:
+        """Names of the servers that the settings need."""
+        used = {e.server for _, entries in self.kinds for e in entries}
+        return frozenset(used | ({self.job_orders.server} if self.job_orders else set()))
 
     @property
     def lacks(self) -> tuple[str, ...]:
@@ -52,28 +58,30 @@ class Proposal:
         return frozenset().union(*(t.wants.needed for t in self.tasks))
 
 
-def propose(nodes: Sequence[TreeNode], start: str, tasks: Mapping[str, TaskWants], *, asked: bool) -> Proposal:
-    """Find the machines below ``start`` and match what the tasks read.
+def propose(
+    trees: Mapping[str, Sequence[TreeNode]], start: str, tasks: Mapping[str, TaskWants], *, asked: bool
+) -> Proposal:
+    """Find the machines below ``start`` of each server, ``trees`` by its name, and match what the tasks read.
 
     ``asked``: the user named the tasks, so that each is proposed; else those are of which every needed tag is found.
 
     Raises:
         DiscoveryError: Nothing looks like equipment, or nothing that any task reads was recognised.
     """
-    roots = tree_of(nodes)
+    roots = [root for server, nodes in trees.items() for root in tree_of(nodes, server)]
     kinds = machines_of(roots, tasks.values(), merged(tasks))
     if not kinds:
         raise DiscoveryError(_nothing(roots, start))
     register = Register(kinds, roots, parse_address(start))
-    receiver = _receiver(roots)
+    receiver, names = _receiver(roots), list(trees)
     chosen = tuple(tasks.values()) if asked else _choose(kinds, tasks.values(), register)
     return Proposal(
-        tuple((kind, register.entries(kind)) for kind in kinds),
+        tuple((kind, register.entries(kind)) for kind in sorted(kinds, key=lambda k: names.index(k.places[0].server))),
         tuple(register.id_of(p) for kind in kinds for p in kind.places),
         merged({t.task: t for t in chosen}),
         tuple(_choice(t, kinds, register, receiver) for t in chosen),
         tuple(_note(t, kinds, receiver) for t in tasks.values() if t not in chosen),
-        receiver if any(t.reads_job_orders for t in chosen) else "",
+        receiver if any(t.reads_job_orders for t in chosen) else None,
     )
 
 
@@ -99,7 +107,7 @@ def _complete(task: TaskWants, kinds: Sequence[Machines]) -> list[Place]:
     return [p for kind in kinds for p in kind.complete(task)]
 
 
-def _choice(task: TaskWants, kinds: Sequence[Machines], register: Register, receiver: str) -> TaskChoice:
+def _choice(task: TaskWants, kinds: Sequence[Machines], register: Register, receiver: Place | None) -> TaskChoice:
     ids = [register.id_of(p) for kind in kinds for p in kind.places]
     able = [register.id_of(p) for p in _complete(task, kinds)]
     lacks = [] if able else _lacks(task, kinds[0], register)
@@ -130,9 +138,9 @@ def said(candidates: Sequence[Candidate]) -> str:
     return "; there is " + ", ".join(f"{path_text(c.path)}{f' ({c.misfit})' if c.misfit else ''}" for c in candidates)
 
 
-def _note(task: TaskWants, kinds: Sequence[Machines], receiver: str) -> str:
+def _note(task: TaskWants, kinds: Sequence[Machines], receiver: Place | None) -> str:
     if not task.needed:
-        orders = f" (found: {receiver})" if receiver else ""
+        orders = f" (found: {receiver.node.path})" if receiver else ""
         what = f"reads job orders of the MES{orders}" if task.reads_job_orders else "needs no particular tag"
         return f"{task.task} {what}: ask for it with --task {task.task}"
     if _complete(task, kinds):
@@ -143,12 +151,12 @@ def _note(task: TaskWants, kinds: Sequence[Machines], receiver: str) -> str:
     return f"{task.task} lacks {', '.join(missing) or 'tags: no machine has all that it needs'}"
 
 
-def _receiver(roots: Sequence[Place]) -> str:
-    """Browse path of a job order receiver: an Object with a JobOrderList and an Update method (OPC 10031-4)."""
+def _receiver(roots: Sequence[Place]) -> Place | None:
+    """A job order receiver: an Object with a JobOrderList and an Update method (OPC 10031-4)."""
     for place in all_places(roots):
         if place.node.path and {"JobOrderList", "Update"} <= {c.name for c in place.children}:
-            return place.node.path
-    return ""
+            return place
+    return None
 
 
 def _nothing(roots: Sequence[Place], start: str) -> str:

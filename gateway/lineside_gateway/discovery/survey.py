@@ -1,7 +1,8 @@
-"""The way to a server and back: browse it, propose settings, write them, and check them as ``lineside check`` does."""
+"""The way to servers and back: browse them, propose settings, write these, check them as ``lineside check`` does."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from lineside_plugins import registry
 class Question:
     """What to look at, for which tasks (all that are installed where none is named), and where to write."""
 
-    server: ServerSettings
+    servers: tuple[ServerSettings, ...]
     out: Path
     tasks: tuple[str, ...] = ()
     start: str = "Objects"
@@ -37,14 +38,13 @@ class Answer:
     """What was proposed and written; ``truncated`` where more nodes are there than were asked for."""
 
     proposal: Proposal
-    seen: int
     truncated: bool
     broken: dict[str, str]
     """Installed tasks that cannot be used, with the cause."""
 
 
 async def survey(question: Question) -> Answer:
-    """Browse the server and write the settings that were found.
+    """Browse the servers and write the settings that were found.
 
     Raises:
         DiscoveryError: The file is there already, or there is nothing to propose.
@@ -55,19 +55,21 @@ async def survey(question: Question) -> Answer:
     if question.out.exists() and not question.overwrite:
         raise DiscoveryError(f"{question.out} is there already; write over it with --force, or name another --out")
     wants, broken = _wants(question.tasks)
-    nodes = await browse_server(
-        question.server, Pki.beside(question.out), question.start,
-        max_depth=question.depth, max_nodes=question.most,
+    pki, bounds = Pki.beside(question.out), {"max_depth": question.depth, "max_nodes": question.most}
+    asked = [browse_server(server, pki, question.start, **bounds) for server in question.servers]
+    found = await asyncio.gather(*asked)
+    proposal = propose(
+        {server.name: nodes for server, nodes in zip(question.servers, found, strict=True)},
+        question.start, wants, asked=bool(question.tasks),
     )  # fmt: skip
-    proposal = propose(nodes, question.start, wants, asked=bool(question.tasks))
-    text = draft(proposal, Source(question.server, question.start, len(nodes), str(question.out)))
+    text = draft(proposal, Source(question.servers, question.start, sum(map(len, found)), str(question.out)))
     _write(question.out, text, overwrite=question.overwrite)
-    return Answer(proposal, len(nodes), len(nodes) >= question.most, broken)
+    return Answer(proposal, any(len(nodes) >= question.most for nodes in found), broken)
 
 
 async def verify(question: Question) -> list[Finding]:
     """Findings of the settings that were written, offline and at the server, errors first."""
-    password = question.server.security.password
+    password = question.servers[0].security.password
     given = {} if password is None else {PASSWORD_VARIABLE: password.get_secret_value()}
     settings = load_settings(question.out, {**os.environ, **given})
     return by_severity(check_settings(settings) + await check_connect(settings, Pki.of(settings)))

@@ -9,7 +9,7 @@ from lineside_gateway.opcua.plan import read_tags
 from lineside_plugins import registry
 from lineside_plugins.contract import Inputs
 
-JOB_ORDERS = "job_orders"
+JOB_ORDERS, EVENTS = "job_orders", "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class TaskWants:
     tags: tuple[Want, ...]
     needed: frozenset[str]
     reads_job_orders: bool = False
+    events: tuple[str, ...] = ()
+    """Kinds of events it reads, where somebody emits them."""
     has_model: bool = True
     """It needs none, or one ships with it."""
 
@@ -41,7 +43,8 @@ def wants_of(task: str, inputs: Inputs, *, has_model: bool = True) -> TaskWants:
     tags = sorted(dict.fromkeys(read_tags(inputs)), key=lambda t: t not in needed)
     wants = (Want(t, channels[t].unit if t in channels else "", t in channels) for t in tags)
     orders = any(r.stream == JOB_ORDERS for r in inputs.records)
-    return TaskWants(task, tuple(wants), needed, orders, has_model)
+    events = tuple(dict.fromkeys(kind for r in inputs.records if r.stream == EVENTS for kind in r.kinds))
+    return TaskWants(task, tuple(wants), needed, orders, events, has_model)
 
 
 def installed_wants(names: Iterable[str]) -> tuple[dict[str, TaskWants], dict[str, str]]:

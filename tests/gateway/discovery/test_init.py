@@ -61,7 +61,7 @@ async def test_what_init_writes_passes_check_connect(foreign: str, tmp_path: Pat
     out = tmp_path / "lineside.yaml"
     done = await lineside("init", foreign, "--out", str(out), "--name", "cell4")
     assert done.exit_code == 0, done.output
-    assert "maintenance, advisory; checked against the server: 0 errors" in done.output
+    assert "maintenance, advisory; checked at the server: 0 errors" in done.output
     settings = load_settings(out)
     assert [e.browse for e in settings.equipment] == ["Objects/Works/Cell 4/CNC_0*"]
     assert settings.tags["SpindleTemp"] == "Spindle/Temp_degC"

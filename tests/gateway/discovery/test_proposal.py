@@ -19,13 +19,17 @@ ORDERS = Inputs(Trigger(on_change=("State",)), 60, records=(RecordSpec("job_orde
 TASKS = {"watch": wants_of("watch", INPUTS), "plan": wants_of("plan", ORDERS)}
 WATCH = {"watch": TASKS["watch"]}
 MILL = {"Vibration": {"RMS": "mm/s"}, "Spindle": {"Temperature": "°C"}, "Speed": "rpm"}
-SERVER = ServerSettings(name="PLC", url="opc.tcp://127.0.0.1:4840")
 STANDARD = {"Locations": {}, "Plant": {"Site": ("String", "")}}
 
 
 def proposed(tree, tasks=WATCH, start="Objects", *, asked=False):
-    proposal = propose(browsed(tree), start, tasks, asked=asked)
-    text = draft(proposal, Source(SERVER, start, 10, "lineside.yaml"))
+    return proposed_at({"PLC": tree}, tasks, start, asked=asked)
+
+
+def proposed_at(trees, tasks=WATCH, start="Objects", *, asked=False):
+    proposal = propose({server: browsed(tree) for server, tree in trees.items()}, start, tasks, asked=asked)
+    servers = tuple(ServerSettings(name=s, url=f"opc.tcp://127.0.0.1:{4840 + i}") for i, s in enumerate(trees))
+    text = draft(proposal, Source(servers, start, 10, "lineside.yaml"))
     return proposal, read_settings(text, environment={}), text
 
 
@@ -126,12 +130,25 @@ def test_a_task_of_job_orders_asks_for_their_receiver():
     assert settings.job_control.browse == "Objects/Orders"
 
 
+def test_a_line_with_a_plc_per_machine():
+    """Several servers give one file: one map where names agree, a server for each machine, none without a machine."""
+    lone = {"M": MILL}
+    trees = {"PLC1": lone, "PLC2": lone, "PLC3": {"Hall": {"N1": MILL, "N2": MILL}}, "PLC4": {"Tank": {"Level": "m"}}}
+    _, settings, text = proposed_at(trees)
+    assert [s.name for s in settings.servers] == ["PLC1", "PLC2", "PLC3"]
+    assert "# opc.tcp://127.0.0.1:4843 has no machine that these tasks read" in text
+    assert [(e.id, e.server, e.browse) for e in settings.equipment] == [
+        ("PLC1-M", "PLC1", "Objects/M"), ("PLC2-M", "PLC2", "Objects/M"), (None, "PLC3", "Objects/Hall/*"),
+    ]  # fmt: skip
+    assert settings.tags["VibRms"] == "Vibration/RMS"
+
+
 def test_nothing_that_looks_like_equipment():
     """The sentence says what was seen and where else to look."""
     with pytest.raises(DiscoveryError, match=r"'Objects' looks like equipment.*Objects A, B and 1 Variables.*--start"):
-        propose(browsed({"A": {}, "B": {}, "Clock": "s"}), "Objects", WATCH, asked=False)
+        propose({"PLC": browsed({"A": {}, "B": {}, "Clock": "s"})}, "Objects", WATCH, asked=False)
     with pytest.raises(DiscoveryError, match=r"Tank may be equipment, but none .* seen were Level.*--task"):
-        propose(browsed({"Tank": {"Level": "m"}}), "Objects", WATCH, asked=False)
+        propose({"PLC": browsed({"Tank": {"Level": "m"}})}, "Objects", WATCH, asked=False)
 
 
 def test_names_from_the_server_stay_names():
