@@ -1,4 +1,4 @@
-"""Objects of a server that look alike: machines of one kind, wherever they stand. Pure."""
+"""Nodes of a server that look alike: machines of one kind, wherever they stand. Pure."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 
 from lineside_gateway.discovery.places import Names, Place, all_places
 
-PLAIN_TYPES = frozenset({"", "i=58", "i=61"})
-"""BaseObjectType and FolderType (OPC UA Part 5, 6.2 and 6.6): they say nothing of what an Object is."""
+PLAIN_TYPES = frozenset({"", "i=58", "i=61", "i=62", "i=63"})
+"""BaseObjectType, FolderType, BaseVariableType, BaseDataVariableType (OPC UA Part 5): none says what a node is."""
 _WELL_KNOWN = frozenset({("Root",), ("Objects",), ("Root", "Objects")})
 ALIKE = 0.6
 """Share of variable paths that objects of one kind have in common at least: machines differ in their options."""
 
 
 def kinds_of(roots: Sequence[Place]) -> list[tuple[Place, ...]]:
-    """Objects with variables below them, those that look alike together, in browse order; parts of machines too.
+    """Nodes with Variables below them, those that look alike together, in browse order; parts of machines too.
 
-    Alike are objects on one level of the tree that are of one type of their own, or have mostly the same variable
-    names below them.
+    Alike are nodes on one level of the tree that are of one type of their own, or have mostly the same Variables by
+    name below them. A machine may be a Variable itself, a structure whose fields are Variables: so some PLCs show it.
     """
     kinds: list[list[tuple[Place, frozenset[Names]]]] = []
     for place in all_places(roots):
-        if place.node.kind != "Object" or _is_standard(place):
+        if not place.children or place.node.is_property or _is_standard(place):
             continue
         variables = frozenset(names for names, _ in place.variables())
         if not variables:

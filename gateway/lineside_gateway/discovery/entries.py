@@ -12,6 +12,9 @@ from lineside_gateway.discovery.patterns import Names, pattern_of
 from lineside_gateway.discovery.places import Place, all_places
 from lineside_gateway.opcua.addresses import Address, BrowseAddress
 
+_GLOB = frozenset("*?[")
+"""Characters that an equipment_id cannot have, because tasks name equipment by globs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -38,7 +41,8 @@ class Register:
                 self._there[place.server].append(place.names)
         places = [p for kind in kinds for p in kind.places]
         names = Counter(p.name for p in places)
-        self._ids = {p: p.name if names[p.name] == 1 else _unique(p, places) for p in places}
+        alone = {p: names[p.name] == 1 and not _GLOB & set(p.name) for p in places}
+        self._ids = {p: p.name if alone[p] else _unique(p, places) for p in places}
 
     def id_of(self, place: Place) -> str:
         """equipment_id of a machine."""
@@ -58,7 +62,7 @@ class Register:
         there = self._there[place.server]
         path = pattern_of([place.names], there) if there.count(place.names) == 1 else None
         id_ = "" if self._ids[place] == place.name else self._ids[place]
-        if path is None or (id_ and any(c in path for c in "*?[")):
+        if path is None or (id_ and _GLOB & set(path)):
             # Two nodes have one path, the tree was entered by a NodeId, or a name that looks like a glob takes no id.
             return Entry(place.node.address, (place,), id_)
         return Entry(path, (place,), id_)
@@ -67,7 +71,7 @@ class Register:
 def _unique(place: Place, places: Sequence[Place]) -> str:
     """An id from the server's name or the nearest names above that tell the machine from those of the same name."""
     rivals = [p for p in places if p.name == place.name and p is not place]
-    if all(p.server != place.server for p in rivals):
+    if rivals and all(p.server != place.server for p in rivals):
         return _as_id(f"{place.server}-{place.name}")
     for count in range(2, len(place.names) + 1):
         if all(p.names[-count:] != place.names[-count:] for p in rivals):  # whichever server they are on
@@ -76,4 +80,4 @@ def _unique(place: Place, places: Sequence[Place]) -> str:
 
 
 def _as_id(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", text).lstrip("_.-")[:64]
+    return re.sub(r"[_.-]*[^A-Za-z0-9_.-]+", "_", text).strip("_.-")[:64]

@@ -11,7 +11,7 @@ from lineside_gateway.discovery.proposal import propose
 from lineside_gateway.discovery.wants import wants_of
 from lineside_gateway.settings import ServerSettings, read_settings
 from lineside_plugins.contract import Channel, Inputs, RecordSpec, Trigger, WindowSpec
-from tests.gateway.discovery.trees import Typed, browsed
+from tests.gateway.discovery.trees import Structure, Typed, browsed
 
 CHANNELS = (Channel("VibRms", "mm/s"), Channel("SpindleTemp", "degC"), Channel("ToolCount", optional=True))
 INPUTS = Inputs(Trigger(every_s=60), 60, WindowSpec(CHANNELS, 8, 60), requires=("VibRms", "SpindleTemp"))
@@ -79,6 +79,17 @@ def test_names_that_carry_the_machine():
     """Mill1_Temp on Mill1 and Mill2_Temp on Mill2 are one path with {id}."""
     tree = {f"Mill{i}": {f"Mill{i}_VibRms": "mm/s", f"Mill{i}_SpindleTemp": "degC"} for i in (1, 2)}
     assert proposed(tree)[1].tags == {"VibRms": "{id}_VibRms", "SpindleTemp": "{id}_SpindleTemp"}
+
+
+def test_machines_may_be_structures_in_an_array():
+    """A PLC that shows machines as elements of an array of structures: NodeIds, and ids that no glob misreads."""
+    mill = Structure(MILL)
+    _, settings, _ = proposed({"PLC_1": {"DB_Mills": {"Mill": Structure({"[1]": mill, "[2]": mill}), "Speed": "rpm"}}})
+    assert [(e.id, e.browse) for e in settings.equipment] == [
+        (f"Mill_{i}", f"nsu=urn:t;s=Objects/PLC_1/DB_Mills/Mill/[{i}]") for i in (1, 2)
+    ]
+    _, settings, _ = proposed({"PLC_1": {"DB_Mills": {"Mill1": mill, "Mill2": mill}}})
+    assert browses(settings) == ["Objects/PLC_1/DB_Mills/*"]
 
 
 def test_two_machines_of_one_name_get_ids():

@@ -1,4 +1,4 @@
-"""Browsed trees written down: an Object is a mapping, a Variable its unit, or (data type, unit)."""
+"""Browsed trees written down: an Object is a mapping, a Variable its unit, or (data type, unit), or a Structure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from lineside_gateway.opcua.browse import PROPERTY_TYPE, TreeNode
 
 NUMBERS = {"Double", "Float", "Int32", "UInt32", "Boolean"}
 FOLDER = "i=61"
+
+
+class Structure(dict[str, Any]):
+    """A Variable whose fields are Variables below it."""
 
 
 class Typed(dict[str, Any]):
@@ -31,6 +35,10 @@ def _add(tree: Mapping[str, Any], path: str, depth: int, out: list[TreeNode]) ->
         here = f"{path}/{name.replace('/', '&/')}"
         address = f"nsu=urn:t;s={here}"
         if isinstance(below, Mapping):
+            if isinstance(below, Structure):
+                out.append(TreeNode(depth, name, here, "Variable", address, "i=63", data_type="Udt", structured=True))
+                _add(below, here, depth + 1, out)
+                continue
             kind = below.type_name if isinstance(below, Typed) else ""
             out.append(TreeNode(depth, name, here, "Object", address, f"nsu=urn:t;s={kind}" if kind else FOLDER, kind))
             _add(below, here, depth + 1, out)
