@@ -78,7 +78,7 @@ def _show(proposal: Proposal) -> None:
     from lineside_gateway.opcua.addresses import path_text  # noqa: PLC0415
 
     for kind, entries in proposal.kinds:
-        places = ", ".join(e.browse for e in entries)
+        places = ", ".join(dict.fromkeys(e.browse for e in entries))
         names = several([p.name for p in kind.places])
         typer.echo(f"{places}: {names}{kind.type_name and f' ({kind.type_name})'}")
         table = Table("tag", "is", "unit", "type", box=None, pad_edge=False)
@@ -98,7 +98,8 @@ def _conclude(out: Path, proposal: Proposal, findings: list[Finding]) -> None:
     errors = [f for f in findings if f.severity.value == "error"]
     warnings = sum(f.severity.value == "warning" for f in findings)
     tasks = ", ".join(t.wants.task for t in proposal.tasks)
-    typer.echo(f"wrote {out}: {tasks}, advisory; checked at the server: {len(errors)} errors, {warnings} warnings")
+    checked = f"checked at the server: {_count(len(errors), 'error')}, {_count(warnings, 'warning')}"
+    typer.echo(f"wrote {out}: {tasks}, advisory; {checked}")
     console = Console(stderr=True, soft_wrap=True)
     missing = proposal.lacks or tuple(f"{f.where}: {f.what}" for f in errors)
     for sentence in missing:
@@ -106,3 +107,7 @@ def _conclude(out: Path, proposal: Proposal, findings: list[Finding]) -> None:
     if missing:
         raise typer.Exit(SOMETHING_IS_MISSING)
     typer.echo(f"next: read {out}, then: lineside check {out} --connect")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -62,19 +62,19 @@ def draft(proposal: Proposal, source: Source) -> str:
         lines += _tags(everything, proposal, indent="")
     if proposal.job_orders:
         where = proposal.job_orders
-        lines.append(f"job_control: {{server: {where.server}, browse: {scalar(where.node.path)}}}")
+        lines.append(f"job_control: {{server: {where.server}, browse: {scalar(where.node.path, inside=True)}}}")
     lines += ["tasks:", *_tasks(proposal), *_after(proposal, source)]
     return "".join(f"{_UNPRINTABLE.sub('?', line)}\n" for line in lines)
 
 
-def scalar(text: str) -> str:
-    """``text`` as YAML on one line, in quotes where it needs them, also between braces; ``${`` stays as it is."""
+def scalar(text: str, *, inside: bool = False) -> str:
+    """``text`` as YAML on one line, in quotes where it needs them, also ``inside`` braces; ``${`` stays as it is."""
     plain = _UNPRINTABLE.search(text) is None
-    style = None if plain else '"'  # what no line may hold is escaped
-    quoted = yaml.safe_dump(
-        [text.replace("${", "$${")], default_flow_style=True, default_style=style, allow_unicode=plain, width=10_000
-    )
-    return quoted.strip()[1:-1]
+    quoted: str = yaml.safe_dump(
+        [text.replace("${", "$${")],
+        default_flow_style=inside, default_style=None if plain else '"', allow_unicode=plain, width=10_000,
+    )  # fmt: skip
+    return quoted.strip()[1:-1] if inside else quoted.removeprefix("- ").strip()
 
 
 def _server(server: ServerSettings, kinds: Iterable[tuple[Machines, object]]) -> Iterator[str]:
@@ -85,7 +85,11 @@ def _server(server: ServerSettings, kinds: Iterable[tuple[Machines, object]]) ->
         yield _line("    # security: {policy: Basic256Sha256}", "this session is neither signed nor encrypted")
     else:
         policy = f"policy: {security.policy.value}"
-        user = f", user: {scalar(security.user)}, password: '${{{PASSWORD_VARIABLE}}}'" if security.user else ""
+        user = (
+            f", user: {scalar(security.user, inside=True)}, password: '${{{PASSWORD_VARIABLE}}}'"
+            if security.user
+            else ""
+        )
         yield f"    security: {{{policy}{user}}}"
     deepest = max((len(c.path) for kind, _ in kinds for c in kind.tags.values()), default=0)
     if deepest > server.max_depth:
@@ -179,7 +183,7 @@ def _tasks(proposal: Proposal) -> Iterator[str]:
     for i, choice in enumerate(proposal.tasks):
         yield f"  - task: {choice.wants.task}"
         if choice.equipment != ("*",):
-            yield f"    equipment: [{', '.join(scalar(e) for e in choice.equipment)}]"
+            yield f"    equipment: [{', '.join(scalar(e, inside=True) for e in choice.equipment)}]"
         yield _line("    mode: advisory", "" if i else "off, shadow, advisory, confirm, closed_loop")
         if choice.lacks:
             yield "    # it does not run yet: something it needs is missing"

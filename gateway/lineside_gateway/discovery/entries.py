@@ -53,7 +53,7 @@ class Register:
         out: list[Entry] = []
         for server, there in self._there.items():
             places = tuple(p for p in kind.places if p.server == server)
-            own_names = all(self._ids[p] == p.name for p in places)
+            own_names = all(self._ids[p] == p.name and not p.prefix for p in places)
             pattern = pattern_of([p.names for p in places], there, self._start) if own_names else None
             out += [self._single(p) for p in places] if pattern is None else [Entry(pattern, places)]
         return tuple(out)
@@ -61,7 +61,7 @@ class Register:
     def _single(self, place: Place) -> Entry:
         there = self._there[place.server]
         path = pattern_of([place.names], there) if there.count(place.names) == 1 else None
-        id_ = "" if self._ids[place] == place.name else self._ids[place]
+        id_ = "" if self._ids[place] == place.node.name else self._ids[place]
         if path is None or (id_ and _GLOB & set(path)):
             # Two nodes have one path, the tree was entered by a NodeId, or a name that looks like a glob takes no id.
             return Entry(place.node.address, (place,), id_)

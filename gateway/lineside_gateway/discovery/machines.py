@@ -75,7 +75,9 @@ def _rank(kind: tuple[Place, ...], first: Matched, tasks: Sequence[TaskWants]) -
 
 
 def _overlap(one: Place, other: Place) -> bool:
-    return one.is_within(other) or other.is_within(one)
+    if one.prefix and other.prefix:
+        return any(c in other.children for c in one.children)
+    return one.is_within(other) or other.is_within(one) or one.node is other.node
 
 
 def _agreeing(kind: Sequence[Place], matched: Sequence[Matched]) -> list[Machines]:

@@ -101,8 +101,9 @@ def _before(wanted: tuple[str, ...], unit: str, path: Names) -> Names | None:
 
 def _near(want: Want, variables: Sequence[Candidate]) -> list[Candidate]:
     """Variables that may be meant: some of the words, nearly the same letters, or the very unit."""
-    scored = [(_likeness(want, v), v) for v in variables if not v.misfit]
-    return [v for likeness, v in sorted(scored, key=lambda s: -s[0]) if likeness > 0.0]
+    scored = sorted(((_likeness(want, v), v) for v in variables if not v.misfit), key=lambda s: -s[0])
+    least = max(scored[0][0] - NEAR / 2, 0.0) if scored else 0.0
+    return [v for likeness, v in scored if likeness > least]
 
 
 @lru_cache(maxsize=20_000)

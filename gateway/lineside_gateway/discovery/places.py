@@ -22,11 +22,13 @@ class Place:
     names: Names
     parent: Place | None = None
     children: list[Place] = field(default_factory=list)
+    prefix: str = ""
+    """What the names of its children begin with, where the place is only some of a node's children."""
 
     @property
     def name(self) -> str:
-        """BrowseName."""
-        return self.node.name
+        """BrowseName, or what stands for one."""
+        return self.prefix or self.node.name
 
     def is_within(self, other: Place) -> bool:
         """Whether it is ``other`` or lies below it."""

@@ -92,6 +92,15 @@ def test_machines_may_be_structures_in_an_array():
     assert browses(settings) == ["Objects/PLC_1/DB_Mills/*"]
 
 
+def test_machines_that_are_only_the_beginning_of_names():
+    """A flat list of tags: Variables that begin alike are a machine, whose id stands in the paths."""
+    rest = ("Vib_Rms", "Spindle_Temp", "State")
+    tags = {f"Line1.Mill{i}.{r}": "" for i in (1, 2) for r in rest} | {f"Line1.Tank.{r}": "" for r in ("Level", "Full")}
+    _, settings, _ = proposed({"Tags": tags})
+    assert [(e.id, e.browse) for e in settings.equipment] == [(f"Line1.Mill{i}", "Objects/Tags") for i in (1, 2)]
+    assert settings.tags == {"VibRms": "{id}.Vib_Rms", "SpindleTemp": "{id}.Spindle_Temp"}
+
+
 def test_two_machines_of_one_name_get_ids():
     """What a BrowseName does not tell apart, an id from the names above does, and paths with {id} are written out."""
     machine = {"M1_VibRms": "mm/s", "SpindleTemp": "degC"}
@@ -169,6 +178,16 @@ def test_names_from_the_server_stay_names():
     _, settings, text = proposed(tree)
     assert browses(settings) == ["Objects/Mill: 1 #'\"\u2028${X}"]
     assert not any("\n" in line or "\u2028" in line for line in text.split("\n") if line.startswith("#"))
+
+
+def test_a_password_never_reaches_the_file():
+    """The file names an environment variable instead; policy and user are as they were used."""
+    security = {"policy": "Basic256Sha256", "user": "an,na", "password": "s3cret"}
+    server = ServerSettings.model_validate({"name": "PLC", "url": "opc.tcp://h:4840", "security": security})
+    proposal = propose({"PLC": browsed({"M1": MILL})}, "Objects", WATCH, asked=False)
+    text = draft(proposal, Source((server,), "Objects", 10, "lineside.yaml"))
+    assert "s3cret" not in text
+    assert read_settings(text, environment={"PLC_PASSWORD": "s3cret"}).servers[0] == server
 
 
 def test_patterns_keep_to_what_was_browsed():
