@@ -15,19 +15,20 @@ from lineside_plugins.wire import BatchResult, Status
 from lineside_workers.errors import RecordingError
 from lineside_workers.hosting.runner import Runner
 from lineside_workers.recorded.reading import Recorded, grid
-from lineside_workers.watching.side_by_side import Pair, SideBySide, number
+from lineside_workers.watching.side_by_side import Pair, SideBySide, interval, number
 
 BATCH = 256
-FAR = 0.1  # difference of a number within 0..1 that is worth a row
+FAR = 0.1  # difference of a number within 0..1, which has no interval, that is worth a row
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One version's word on one window: the flag, the first number, or why there is none."""
+    """One version's word on one window: the flag, the first number and its interval, or why there is none."""
 
     flag: bool | None
     value: float | None
     why: str
+    interval: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         if self.why:
@@ -52,7 +53,8 @@ class Window:
 class Comparison:
     """Both by machine, and window by window; ``alike`` if their first numbers are of one quantity.
 
-    Windows differ in flag or abstention, and where numbers are alike by more than ``FAR``.
+    Windows differ in flag or abstention and, where numbers are alike, in a number that lies outside the other's
+    interval; by more than ``FAR`` where there is none.
     """
 
     pairs: Mapping[str, Pair]
@@ -81,7 +83,7 @@ def compare(found: Recorded, one: Runner, other: Runner, day: str = "") -> Compa
         said = _said(first, one.flag), _said(second, other.flag)
         ends = np.datetime_as_string(first_batch.end, "s").tolist()
         windows += [
-            Window(machine, end, a, b, _differ(a, b, alike=alike))
+            Window(machine, end, a, b, differ(a, b, alike=alike))
             for machine, end, a, b in zip(first_batch.equipment_ids, ends, *said, strict=True)
         ]
     if not beside.pairs:
@@ -146,9 +148,19 @@ def _quantity(runner: Runner) -> tuple[str, str] | None:
     return next(((f.name, f.unit) for f in numbers), None)
 
 
-def _differ(one: Said, other: Said, *, alike: bool) -> bool:
-    apart = abs((one.value or 0.0) - (other.value or 0.0)) if alike else 0.0
-    return one.flag != other.flag or bool(one.why) != bool(other.why) or apart > FAR
+def differ(one: Said, other: Said, *, alike: bool) -> bool:
+    """Whether two versions do not say the same of a window; see ``Comparison``."""
+    if one.flag != other.flag or bool(one.why) != bool(other.why):
+        return True
+    if not alike or one.value is None or other.value is None:
+        return False
+    if one.interval is None or other.interval is None:
+        return abs(one.value - other.value) > FAR
+    return not (_within(one.value, other.interval) and _within(other.value, one.interval))
+
+
+def _within(value: float, interval: tuple[float, float]) -> bool:
+    return interval[0] <= value <= interval[1]
 
 
 def _answer(runner: Runner, batch: WindowBatch) -> tuple[BatchResult, float]:
@@ -162,8 +174,9 @@ def _answer(runner: Runner, batch: WindowBatch) -> tuple[BatchResult, float]:
 
 def _said(result: BatchResult, flag_name: str) -> list[Said]:
     why = {r.index: r.why for r in result.refused}
-    out = []
-    for i, rec in enumerate(result.recommendations):
-        flag = None if rec is None else bool(rec.value.get(flag_name))
-        out.append(Said(flag, None if rec is None else number(rec), why.get(i, "")))
-    return out
+    return [
+        Said(None, None, why.get(i, ""))
+        if rec is None
+        else Said(bool(rec.value.get(flag_name)), number(rec), why.get(i, ""), interval(rec))
+        for i, rec in enumerate(result.recommendations)
+    ]

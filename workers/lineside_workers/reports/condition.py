@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from lineside_plugins.tasks.condition.config import Head
+from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_plugins.types import ModelData
 from lineside_workers.condition.evaluation import Alarms, Judged
 from lineside_workers.condition.heads.classes import classes_of, confusion
 from lineside_workers.reports.page import Page
 
 MACHINES_SHOWN = 10
-_LEGEND = "Shaded: before an event, in a fault, or the interval. Dashed: where the flag is raised. Dots: it abstained."
+_LEGEND = (
+    "Shaded: before an event, in a fault, or the interval. Grey line: what was true. Dashed: where the flag is raised. "
+    "Dots: it abstained."
+)
 
 
 def write(path: Path, model: ModelData, judged: Judged, table: list[dict[str, object]], found: Alarms) -> Path:
@@ -91,6 +94,12 @@ def _curve(judged: Judged, machine: str, figure: Any) -> None:
         axes.axhline(limit, color="#a00", linewidth=0.8, linestyle="--")
     quiet = judged.abstained[at]
     axes.plot(time[quiet], said[quiet, 0], ".", markersize=2)
-    axes.set_ylabel(judged.names[0].replace("_", " "), fontsize="small")
+    axes.set_ylabel(judged.names[0].replace("_", " ") + _in_unit(judged.task), fontsize="small")
     axes.tick_params(labelsize="small")
     axes.set_title(machine, fontsize="small", loc="left")
+
+
+def _in_unit(task: ConditionConfig) -> str:
+    """The unit of the main quantity in brackets, behind a space; '' for none."""
+    unit = task.tags[task.forecast_tag] if task.head is Head.FORECASTING else task.unit
+    return f" [{unit}]" if unit else ""

@@ -147,6 +147,13 @@ def number(rec: Recommendation) -> float | None:
     return next((v for v in rec.value.values() if isinstance(v, float)), None)
 
 
+def interval(rec: Recommendation) -> tuple[float, float] | None:
+    """The interval of its first number: of outputs named like it, or else the recommendation's own."""
+    name = next((n for n, v in rec.value.items() if isinstance(v, float)), "")
+    low, high = rec.value.get(f"{name}_low"), rec.value.get(f"{name}_high")
+    return (low, high) if isinstance(low, float) and isinstance(high, float) else rec.interval
+
+
 def _compare(pair: Pair, one: Recommendation, other: Recommendation, flag: str) -> None:
     pair.both += 1
     pair.flags_differ += (one.value.get(flag) is True) != (other.value.get(flag) is True)
