@@ -17,6 +17,9 @@ from lineside_workers.errors import SettingsError
 
 if TYPE_CHECKING:
     from lineside_plugins.contract import TrainedModel
+    from lineside_workers.condition.finetuning import Job
+    from lineside_workers.condition.lives import Lives
+    from lineside_workers.condition.pretraining import Pretrained
     from lineside_workers.recorded.labels import Label
 
 HEAD_OPTIONS = ("classes", "unit", "quantiles", "forecast", "ahead_h", "alarm_above", "alarm_below")
@@ -71,22 +74,14 @@ def add_head(parser: Any) -> None:
 
 
 def _finetune(args: argparse.Namespace) -> None:
-    from lineside_workers.condition import finetuning, heads, lives, pretraining, related, tuning, windows  # noqa: PLC0415
+    from lineside_workers.condition import finetuning, lives, pretraining, related, tuning, windows  # noqa: PLC0415
     from lineside_workers.hosting import device as devices  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.recorded import (  # noqa: PLC0415
-        labels,
-        reading,
-        splitting,
-    )
+    from lineside_workers.recorded import labels, reading  # noqa: PLC0415
     from lineside_workers.training import table  # noqa: PLC0415
 
     devices.limit_threads(args.threads)
     trials = tuning.trials(args.trials)
-    pretrained = pretraining.load(args.encoder)
-    if args.split:
-        wanted = splitting.read(args.split)
-        finetuning.check_split(pretrained, wanted)
-        pretrained = pretraining.with_split(pretrained, wanted)
+    pretrained = _encoder(args)
     task = task_of(args, pretrained.config)
     if args.spread:
         lives.check(task)
@@ -97,22 +92,38 @@ def _finetune(args: argparse.Namespace) -> None:
     data = data.labelled(given) if given else data
     pretrained = pretraining.fit_to(pretrained, task.tags, data.of(pretrained.split.train), say)
     say_split(pretrained.split)
-    costs = heads.Costs(args.miss_cost, args.alarm_cost)
-    question = args.labels.name if args.labels else f"{task.forecast_tag} ahead"
-    job = finetuning.Job(
-        task, question, costs, args.work or args.encoder, args.seed, devices.choose(args.device), trials,
-        lives.of(data, found.events) if args.spread else None,
-    )  # fmt: skip
+    job = _job(args, task, trials, lives.of(data, found.events) if args.spread else None)
     trained = finetuning.finetune(data, pretrained, job, say)
     followed = related.learned(found, task, {*pretrained.split.train, *pretrained.split.validation})
     trained = replace(trained, config={**trained.config, "relations": [r.to_json() for r in followed]})
-    say(
-        "sensors followed by what the others say: "
-        + (", ".join(r.tag for r in followed if not r.machine) or "none hang together")
-    )
+    hang = ", ".join(r.tag for r in followed if not r.machine) or "none hang together"
+    say(f"sensors followed by what the others say: {hang}")
     say(table(trained.report))
     _keep(args, trained, labels.known_events(given))
     say(f"config to bind it with: {_binding(task)}")
+
+
+def _encoder(args: argparse.Namespace) -> Pretrained:
+    """The encoder, for its own split or for another that does not leak."""
+    from lineside_workers.condition import finetuning, pretraining  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.recorded import splitting  # noqa: PLC0415
+
+    pretrained = pretraining.load(args.encoder)
+    if not args.split:
+        return pretrained
+    wanted = splitting.read(args.split)
+    finetuning.check_split(pretrained, wanted)
+    return pretraining.with_split(pretrained, wanted)
+
+
+def _job(args: argparse.Namespace, task: ConditionConfig, trials: int, lives: Lives | None) -> Job:
+    from lineside_workers.condition import finetuning, heads  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.hosting import device as devices  # noqa: PLC0415
+
+    costs = heads.Costs(args.miss_cost, args.alarm_cost)
+    question = args.labels.name if args.labels else f"{task.forecast_tag} ahead"
+    device = devices.choose(args.device)
+    return finetuning.Job(task, question, costs, args.work or args.encoder, args.seed, device, trials, lives)
 
 
 def task_of(args: argparse.Namespace, base: ConditionConfig) -> ConditionConfig:
