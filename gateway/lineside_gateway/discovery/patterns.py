@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 
-from lineside_gateway.opcua.addresses import matches, path_text
+from lineside_gateway.errors import NodeError
+from lineside_gateway.opcua.addresses import BrowseAddress, matches, parse_address, path_text
 
 Names = tuple[str, ...]
 
@@ -23,9 +24,17 @@ def pattern_of(wanted: Sequence[Names], there: Collection[Names], start: Names =
     choices = [[part] for part in start[:depth]] + [_globs({w[i] for w in wanted}) for i in range(len(start), depth)]
     for parts in itertools.product(*choices):
         hit = {names for names in level if all(matches(n, p) for n, p in zip(names, parts, strict=True))}
-        if hit == set(wanted):
+        if hit == set(wanted) and _reads_back(parts):
             return path_text(parts)
     return None
+
+
+def _reads_back(parts: Names) -> bool:
+    """Whether settings read the path as these parts; an empty name, or one that ends with &, they do not."""
+    try:
+        return parse_address(path_text(parts)) == BrowseAddress(parts)
+    except NodeError:
+        return False
 
 
 def names_pattern(wanted: Sequence[str], there: Collection[str]) -> tuple[str, ...]:
@@ -45,9 +54,13 @@ def _globs(names: set[str]) -> list[str]:
         return [next(iter(names))]
     first = _beginning(names)
     last = _beginning({n[len(first) :][::-1] for n in names})[::-1]
-    out = ["*", f"{first}*", f"*{last}", f"{first}*{last}"]
-    if len({len(n) for n in names}) == 1:
-        out.append(f"{first}{'?' * (len(next(iter(names))) - len(first) - len(last))}{last}")
+    out = ["*"]
+    if first:
+        out += [f"{first}*", f"{first}*{last}"]
+        if len({len(n) for n in names}) == 1:
+            out.append(f"{first}{'?' * (len(next(iter(names))) - len(first) - len(last))}{last}")
+    elif sum(map(str.isalpha, last)) > 1:  # a common last digit is chance
+        out.append(f"*{last}")
     return list(dict.fromkeys(out))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,9 @@ async def survey(question: Question) -> Answer:
         {server.name: nodes for server, nodes in zip(question.servers, found, strict=True)},
         question.start, wants, asked=bool(question.tasks),
     )  # fmt: skip
-    text = draft(proposal, Source(question.servers, question.start, sum(map(len, found)), str(question.out)))
+    text = draft(
+        proposal, Source(question.servers, question.start, sum(map(len, found)), shlex.quote(str(question.out)))
+    )
     _write(question.out, text, overwrite=question.overwrite)
     return Answer(proposal, any(len(nodes) >= question.most for nodes in found), broken)
 

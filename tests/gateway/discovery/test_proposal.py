@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lineside_gateway.discovery.draft import Source, draft
 from lineside_gateway.discovery.errors import DiscoveryError
 from lineside_gateway.discovery.patterns import names_pattern, pattern_of
 from lineside_gateway.discovery.proposal import propose
 from lineside_gateway.discovery.wants import wants_of
+from lineside_gateway.opcua.addresses import matches, parse_address
 from lineside_gateway.settings import ServerSettings, read_settings
 from lineside_plugins.contract import Channel, Inputs, RecordSpec, Trigger, WindowSpec
 from tests.gateway.discovery.trees import Structure, Typed, browsed
@@ -51,7 +54,9 @@ def test_machines_alike_become_one_pattern():
     ("tree", "browse"),
     [
         ({**STANDARD, "Mill1": MILL, "Mill2": MILL}, ["Objects/Mill*"]),
-        ({**STANDARD, "A1": MILL, "B7": MILL}, ["Objects/??"]),
+        ({**STANDARD, "A1": MILL, "B1": MILL}, ["Objects/A1", "Objects/B1"]),
+        ({**STANDARD, "M1": MILL, "M2": MILL, "MES": {"Day": "d"}}, ["Objects/M?"]),
+        ({**STANDARD, "Old_Mill": MILL, "New_Mill": MILL}, ["Objects/*_Mill"]),
         ({**STANDARD, "A1": MILL, "B7": MILL, "C3": {"Level": "m"}}, ["Objects/A1", "Objects/B7"]),
         ({"Line1": {"M1": MILL}, "Line2": {"M2": MILL}}, ["Objects/*/*"]),
         ({"Line1": {"Hall": "degF", "M1": MILL, "M2": MILL}}, ["Objects/Line1/M*"]),
@@ -188,6 +193,19 @@ def test_a_password_never_reaches_the_file():
     text = draft(proposal, Source((server,), "Objects", 10, "lineside.yaml"))
     assert "s3cret" not in text
     assert read_settings(text, environment={"PLC_PASSWORD": "s3cret"}).servers[0] == server
+
+
+names = st.text("AB1 /&*?[]", max_size=3)
+
+
+@given(st.sets(st.tuples(names, names), min_size=1, max_size=6), st.integers(1, 6))
+def test_a_pattern_leads_to_exactly_what_was_wanted(there, count):
+    """For any names, globs and separators in them: read back as settings do, it matches the wanted and no other."""
+    wanted = sorted(there)[:count]
+    pattern = pattern_of([("Objects", *w) for w in wanted], [("Objects", *t) for t in there])
+    if pattern is not None:
+        _, *parts = parse_address(pattern).parts
+        assert [t for t in sorted(there) if all(map(matches, t, parts))] == wanted
 
 
 def test_patterns_keep_to_what_was_browsed():
