@@ -51,26 +51,31 @@ def machines_of(roots: Sequence[Place], tasks: Iterable[TaskWants], wants: Seque
     have the same, several alike come before one, a type of its own before a folder, the deeper before the higher.
     """
     tasks = [t for t in tasks if t.tags]
-    candidates = [(kind, match(wants, kind[0])) for kind in kinds_of(roots)]
+    candidates = [(kind, match(wants, _richest(kind))) for kind in kinds_of(roots)]
     candidates.sort(key=lambda c: _rank(c[0], c[1], tasks), reverse=True)
     out: list[Machines] = []
-    for kind, first in candidates:
-        runs = any(t.needed and t.needed <= first.found.keys() for t in tasks)
+    for kind, best in candidates:
+        runs = any(t.needed and t.needed <= best.found.keys() for t in tasks)
         if out and (not runs or any(_overlap(p, q) for p in kind for m in out for q in m.places)):
             continue
-        out += _agreeing(kind, [first, *(match(wants, p) for p in kind[1:])])
+        out += _agreeing(kind, [match(wants, p) for p in kind])
     return out
 
 
-def _rank(kind: tuple[Place, ...], first: Matched, tasks: Sequence[TaskWants]) -> tuple[float, ...]:
-    runs = sum(bool(t.needed) and t.needed <= first.found.keys() for t in tasks)
-    needed = len(first.found.keys() & frozenset().union(*(t.needed for t in tasks)))
+def _richest(kind: tuple[Place, ...]) -> Place:
+    """The machine with the most nodes below it stands for its kind: others may lack an option."""
+    return max(kind, key=lambda p: sum(1 for _ in p.below()))
+
+
+def _rank(kind: tuple[Place, ...], best: Matched, tasks: Sequence[TaskWants]) -> tuple[float, ...]:
+    runs = sum(bool(t.needed) and t.needed <= best.found.keys() for t in tasks)
+    needed = len(best.found.keys() & frozenset().union(*(t.needed for t in tasks)))
     distinct = len({(p.server, p.name) for p in kind}) == len(kind)
     typed = kind[0].node.type_definition not in PLAIN_TYPES
     folder = kind[0].node.type_definition == "i=61"
     depth = kind[0].node.depth
     return (
-        runs, needed, len(first.found), distinct, len(kind) > 1, typed, not folder, depth if first.found else -depth,
+        runs, needed, len(best.found), distinct, len(kind) > 1, typed, not folder, depth if best.found else -depth,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lineside_gateway.discovery.entries import Entry, Register
@@ -69,12 +69,13 @@ def propose(
         DiscoveryError: Nothing looks like equipment, or nothing that any task reads was recognised.
     """
     roots = [root for server, nodes in trees.items() for root in tree_of(nodes, server)]
-    kinds = machines_of(roots, tasks.values(), merged(tasks))
+    able = [t for t in tasks.values() if asked or t.has_model]
+    kinds = machines_of(roots, able, merged(tasks))
     if not kinds:
         raise DiscoveryError(_nothing(roots, start))
     register = Register(kinds, roots, parse_address(start))
     receiver, names = _receiver(roots), list(trees)
-    chosen = tuple(tasks.values()) if asked else _choose(kinds, tasks.values(), register)
+    chosen = tuple(able) if asked else _choose(kinds, [t for t in able if t.needed], register)
     return Proposal(
         tuple((kind, register.entries(kind)) for kind in sorted(kinds, key=lambda k: names.index(k.places[0].server))),
         tuple(register.id_of(p) for kind in kinds for p in kind.places),
@@ -85,9 +86,8 @@ def propose(
     )
 
 
-def _choose(kinds: Sequence[Machines], tasks: Iterable[TaskWants], register: Register) -> tuple[TaskWants, ...]:
+def _choose(kinds: Sequence[Machines], able: Sequence[TaskWants], register: Register) -> tuple[TaskWants, ...]:
     """Tasks that can run; where none can, the one that lacks least."""
-    able = [t for t in tasks if t.needed and t.has_model]
     complete = tuple(t for t in able if _complete(t, kinds))
     if complete:
         return complete

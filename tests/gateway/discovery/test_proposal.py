@@ -72,11 +72,11 @@ def test_the_pattern_matches_the_machines_and_nothing_else(tree, browse):
 def test_a_type_of_its_own_makes_machines_alike():
     """Two Objects of one ObjectType are alike with hardly a name in common; the one that lacks a tag is named."""
     poor = Typed("MillType", Vibration={"RMS": "mm/s"}, A="", B="", C="")
-    proposal, settings, text = proposed({"Hall": {"M1": Typed("MillType", **MILL), "M2": poor}})
+    proposal, settings, text = proposed({"Hall": {"M1": poor, "M2": Typed("MillType", **MILL, B="", C="", D="")}})
     assert browses(settings) == ["Objects/Hall/*"]
-    assert settings.tasks[0].equipment_patterns == ("M1",)
+    assert settings.tasks[0].equipment_patterns == ("M2",)
     assert "of type MillType" in text
-    assert "not on M2" in text
+    assert "not on M1" in text
     assert proposal.lacks == ()
 
 
@@ -166,6 +166,18 @@ def test_a_line_with_a_plc_per_machine():
         ("PLC1-M", "PLC1", "Objects/M"), ("PLC2-M", "PLC2", "Objects/M"), (None, "PLC3", "Objects/Hall/*"),
     ]  # fmt: skip
     assert settings.tags["VibRms"] == "Vibration/RMS"
+
+
+def test_a_task_without_a_model_is_left_out_with_its_next_step():
+    """It chooses no machine either; asked for by name it is taken as any other."""
+    learner = {"learner": wants_of("learner", Inputs(Trigger(every_s=60), 60, requires=("Level",)), has_model=False)}
+    tree = {"M1": MILL, "Tank": {"Level": "m"}}
+    proposal, settings, text = proposed(tree, WATCH | learner)
+    assert browses(settings) == ["Objects/M1"]
+    assert proposal.notes == ("learner lacks Level",)
+    proposal, settings, text = proposed({"M1": MILL | {"Level": "m"}}, WATCH | learner)
+    assert "ships no model: train one first, then add it with --task learner" in text
+    assert [t.task for t in proposed(tree, learner, asked=True)[1].tasks] == ["learner"]
 
 
 def test_nothing_that_looks_like_equipment():
