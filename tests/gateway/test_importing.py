@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from asyncua import Server, ua
 
 from lineside_gateway.opcua.security import Pki
-from lineside_gateway.recording import Archive, Recorder, RecordingError
+from lineside_gateway.recording import Archive, Recorder, RecordingError, exports
 from lineside_gateway.recording.historian import import_history
 from lineside_gateway.recording.importing import Reading, import_file
 from lineside_gateway.settings import ServerSettings
@@ -34,7 +35,7 @@ def write(path: Path, text: str) -> Path:
 def test_a_long_table_is_read_and_converted(tmp_path: Path) -> None:
     """Rows of machine, tag and value keep their unit, or get the one asked for."""
     path = write(tmp_path / "long.csv", LONG)
-    assert import_file(path, Archive(tmp_path / "r"), Reading(units={"VibRms": "mm/s"})) == ("tags", 3)
+    assert import_file(path, Archive(tmp_path / "r"), Reading(units={"VibRms": "mm/s"})).rows == 3
     found = reading.read(tmp_path / "r")
     assert found.series["M1", "VibRms"].value.tolist() == [25.4, 50.8]
     assert found.series["M1", "VibRms"].units == ("mm/s",)
@@ -42,10 +43,10 @@ def test_a_long_table_is_read_and_converted(tmp_path: Path) -> None:
 
 
 def test_a_wide_table_has_a_column_per_tag(tmp_path: Path) -> None:
-    """Units stand in the header, an empty cell is no sample, text columns are no tags."""
+    """Units stand in the header, an empty cell is no sample, text columns are no tags, which is said."""
     path = write(tmp_path / "wide.csv", WIDE)
-    how = Reading("M2", time_column="when", units={"SpindleTemp": "degC"})
-    import_file(path, Archive(tmp_path / "r"), how)
+    how = Reading("M2", {"SpindleTemp": "degC"}, exports.Layout("when"))
+    assert import_file(path, Archive(tmp_path / "r"), how).left_out == ("Operator: no numbers",)
     found = reading.read(tmp_path / "r")
     assert found.tags == ("SpindleTemp", "VibRms")
     assert found.series["M2", "SpindleTemp"].value.tolist() == pytest.approx([100.0, 0.0])
@@ -68,12 +69,58 @@ def test_events_and_parquet_join_the_same_recording(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("raw", "layout"),
+    [
+        (b"Zeit;Druck [bar]\n05.01.2026 01:00:00;3,25\n05.01.2026 01:10:00;4\n",
+         exports.Layout("Zeit", "%d.%m.%Y %H:%M:%S", "Europe/Berlin")),
+        ("Zeit;Druck [bar];Ort\n05.01.2026 01:00:00.000;3,25;Düse\n05.01.2026 01:10:00.000;4;\n".encode("cp1252"),
+         exports.Layout("Zeit", "%d.%m.%Y %H:%M:%S.%f", "Europe/Berlin")),
+        ("At\tDruck [bar]\n01/05/2026 12:00 AM\t3.25\n01/05/2026 12:10 AM\t4\n".encode("utf-16"),
+         exports.Layout("At", "%m/%d/%Y %I:%M %p")),
+        (b"datetime;p [bar]\n2026-01-05 00:00:00;3.25\n2026-01-05 00:10:00;4\n",
+         exports.Layout(columns={"Druck [bar]": "p [bar]"})),
+        (b"time,Druck [bar]\n1767571200,3.25\n1767571800,4\n", exports.Layout()),
+        (b"time,Druck [bar]\n1767571200000,3.25\n1767571800000,4\n", exports.Layout()),
+        (b"time,Druck [bar]\n2026-01-05T01:00:00+0100,3.25\n2026-01-05T01:10:00+0100,4\n",
+         exports.Layout(zone="Asia/Tokyo")),
+    ],
+)  # fmt: skip
+def test_a_file_is_read_as_its_system_writes_it(tmp_path: Path, raw: bytes, layout: exports.Layout) -> None:
+    """Separator, decimal comma, encoding, format and zone of times; the machine may be the name of the file."""
+    (tmp_path / "P1.csv").write_bytes(raw)
+    import_file(tmp_path / "P1.csv", Archive(tmp_path / "r"), Reading("{file}", layout=layout))
+    series = reading.read(tmp_path / "r").series["P1", "Druck"]
+    assert series.time_us.tolist() == [1767571200000000, 1767571800000000]
+    assert (series.value.tolist(), series.units) == ([3.25, 4.0], ("bar",))
+
+
+def test_words_in_place_of_numbers_are_missing_samples(tmp_path: Path) -> None:
+    """A historian's "No Data" leaves its tag readable, and is counted; a status may be a word."""
+    text = "time,equipment_id,tag,value,status\n" + "".join(
+        f"2026-01-05T00:0{n}:00Z,P1,Flow,{value},{status}\n"
+        for n, (value, status) in enumerate([("1.5", "Good"), ("No Data", "Bad"), ("2", "Bad - timeout"), ("3", "")])
+    )
+    done = import_file(write(tmp_path / "pi.csv", text), Archive(tmp_path / "r"), Reading())
+    assert done.left_out == ("1 of 4 cells of value that are no numbers, such as 'No Data'",)
+    value = reading.read(tmp_path / "r").series["P1", "Flow"].value
+    assert np.flatnonzero(np.isnan(value)).tolist() == [1, 2]
+    assert value[[0, 3]].tolist() == [1.5, 3.0]
+
+
+@pytest.mark.parametrize(
     ("text", "how", "why"),
     [
         ("", Reading(), "cannot be read"),
         ("time,tag,value\n", Reading(), "has no rows"),
         ("at,tag,value\n1,a,2\n", Reading(), "no column 'time'; it has at, tag, value"),
-        ("time,tag,value\nsoon,a,2\n", Reading(), "is no time"),
+        ("time,tag,value\nsoon,a,2\n", Reading(), "is no time of ISO 8601; say how"),
+        ("time,a\n13/01/2026 00:15,2\n", Reading("M1"), "fits every row: --time-format '%d/%m/%Y %H:%M'$"),
+        ("time,a\n12/01/2026 00:15,2\n", Reading("M1"), "--time-format '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'$"),
+        ("time,a\n2026-01-05 00:15,2\n", Reading("M1", layout=exports.Layout(zone="Mars")), "in zone 'Mars'"),
+        ("time,a\n1,2\n2,2\n", Reading("M1"), "count no seconds since 1970"),
+        ("time,a\n2026-01-05,2\n", Reading("M1", layout=exports.Layout(columns={"b": "c"})), "no column 'c'"),
+        ("time,tag,value\n2026-01-05T00:00Z,a,open\n", Reading("M1"), "few numbers"),
+        ("time,tag,value,status\n2026-01-05T00:00Z,a,2,odd\n", Reading("M1"), "none of Good, Uncertain, Bad"),
         ("time,tag,value\n2026-01-05T00:00:00Z,a,2\n", Reading(), "give --equipment"),
         ("time,note\n2026-01-05T00:00:00Z,hello\n", Reading("M1"), "no column of numbers"),
         (LONG, Reading(units={"VibRms": "furlong"}), "no conversion from 'in/s' to 'furlong'"),
