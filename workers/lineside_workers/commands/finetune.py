@@ -89,12 +89,12 @@ def _finetune(args: argparse.Namespace) -> None:
     found = reading.read(args.recording, say)
     reading.check_units(found, task.tags)
     data = windows.rows(found, task)
-    data = data.labelled(given) if given else data
+    data = (data.labelled(given) if given else data).cut(pretrained.split, task)
     pretrained = pretraining.fit_to(pretrained, task.tags, data.of(pretrained.split.train), say)
     say_split(pretrained.split)
     job = _job(args, task, trials, lives.of(data, found.events) if args.spread else None)
     trained = finetuning.finetune(data, pretrained, job, say)
-    followed = related.learned(found, task, {*pretrained.split.train, *pretrained.split.validation})
+    followed = related.learned(found, task, pretrained.split)
     trained = replace(trained, config={**trained.config, "relations": [r.to_json() for r in followed]})
     hang = ", ".join(r.tag for r in followed if not r.machine) or "none hang together"
     say(f"sensors followed by what the others say: {hang}")

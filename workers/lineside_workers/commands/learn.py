@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lineside_plugins.tasks.condition.config import Head
+from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_workers.commands.parsing import (
     Commands,
     add_learning,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lineside_workers.recorded.splitting import Split
 
 TASK = "condition"
-ALL = "all"
+ALL, BY_TIME = "all", "time"
 
 
 def add(commands: Commands) -> None:
@@ -41,7 +41,8 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     add_recording(pretrain)
     pretrain.add_argument("--out", type=Path, required=True, help="folder for encoder, checkpoint and curves")
-    pretrain.add_argument("--split", type=Path, help="JSON with lists train, validation and test of units [proposed]")
+    pretrain.add_argument("--split", help="JSON with lists train, validation and test of units, or 'time': the newest "
+                          "stretch of each judges [whole units; by time where there are fewer than three]")  # fmt: skip
     pretrain.add_argument("--epochs", type=int, default=30, help="epochs at most [30]")
     pretrain.add_argument("--pairs", type=int, default=128, help="pairs of windows per step, over all devices [128]")
     add_window(pretrain)
@@ -51,7 +52,7 @@ def add(commands: Commands) -> None:
 def _pretrain(args: argparse.Namespace) -> None:
     from lineside_workers.condition import channels, pretraining, run, windows  # noqa: PLC0415
     from lineside_workers.hosting import device as devices  # noqa: PLC0415 - each command imports what it needs
-    from lineside_workers.recorded import reading, splitting  # noqa: PLC0415
+    from lineside_workers.recorded import reading  # noqa: PLC0415
 
     devices.limit_threads(args.threads)
     chosen = devices.several(args.devices)
@@ -64,8 +65,9 @@ def _pretrain(args: argparse.Namespace) -> None:
         among, config = (), window_config(args)
         reading.check_units(found, config.tags)
     data = windows.rows(found, config, among=among or None)
-    split = splitting.read(args.split) if args.split else splitting.propose(_events_by_unit(found, data), args.seed)
+    split = _split(args, found, data, config)
     say_split(split)
+    data = data.cut(split, config)
     recipe = run.Recipe(epochs=args.epochs, pairs=args.pairs)
     done = pretraining.pretrain(data, config, split, pretraining.Means(args.out, recipe, args.seed, chosen), say, among)
     say(f"{args.out}: encoder of {len(done.channels)} channels, validation loss {min(done.losses):.4f}")
@@ -105,6 +107,19 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _split(args: argparse.Namespace, found: Recorded, data: Rows, config: ConditionConfig) -> Split:
+    """The one given, or whole units, or by time."""
+    from lineside_workers.condition import windows  # noqa: PLC0415 - each command imports what it needs
+    from lineside_workers.recorded import splitting  # noqa: PLC0415
+
+    if args.split and args.split != BY_TIME:
+        return splitting.read(Path(args.split))
+    units = _events_by_unit(found, data)
+    if not args.split and len(units) >= len(splitting.PARTS):
+        return splitting.propose(units, args.seed)
+    return splitting.by_time(data.unit, data.end_us, sum(windows.reach_us(config)))
+
+
 def _events_by_unit(found: Recorded, data: Rows) -> dict[str, int]:
     from lineside_workers.recorded.reading import unit_of  # noqa: PLC0415
 
@@ -115,3 +130,5 @@ def _events_by_unit(found: Recorded, data: Rows) -> dict[str, int]:
 def say_split(split: Split) -> None:
     """Who does what."""
     say(f"train {', '.join(split.train)}; validation {', '.join(split.validation)}; test {', '.join(split.test)}")
+    if split.cuts:
+        say(f"parts are of time, cut at {', '.join(cut[:16] for cut in split.cuts)}")

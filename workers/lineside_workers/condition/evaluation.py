@@ -24,6 +24,7 @@ from lineside_workers.condition.heads.values import value_measures
 from lineside_workers.condition.windows import Rows
 from lineside_workers.errors import LabelError
 from lineside_workers.recorded import labels as labelled
+from lineside_workers.recorded import splitting
 from lineside_workers.recorded.reading import Floats, Recorded
 
 Flags = NDArray[np.bool_]
@@ -85,7 +86,8 @@ def judge(model: ModelData, found: Recorded, labels: list[labelled.Label], devic
     data = windows.rows(found, task, stride=1)
     data = data.labelled(labels) if labels else data
     known = cast("dict[str, list[str]]", model.metrics.get("units", {}))
-    seen = {*known.get("train", ()), *known.get("validation", ())}
+    seen = {*known.get("train", ()), *known.get("validation", ()), ""}
+    data = data.cut(splitting.of_mapping(known), task) if known.get("cuts") else data
     fresh = data.where(~np.isin(data.unit, sorted(seen)))
     if not len(PROBLEMS[task.head].usable(fresh)):
         raise LabelError(

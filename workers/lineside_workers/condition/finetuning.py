@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,7 +90,7 @@ def finetune(data: Rows, pretrained: Pretrained, job: Job, say: Say) -> TrainedM
     seen = data.of((*split.train, *split.validation))
     novelty = Novelty.fit(seen.x, seen.unit, job.seed)
     figures = {
-        "units": {part: list(getattr(split, part)) for part in PARTS},
+        "units": json.loads(split.to_json()),
         "rows": counts(data, split, kind.usable),
         "winner": won.name,
         "test": next(r for r in report if (r["candidate"], r["split"]) == (won.name, "test")),
@@ -186,8 +187,10 @@ def check_split(pretrained: Pretrained, wanted: Split) -> None:
     """Compare a split with the one the encoder was trained by.
 
     Raises:
-        SplitError: The encoder has learned from, or was chosen by, a unit that is to judge now.
+        SplitError: The encoder has learned from, or was chosen by, a unit that is to judge now, or may have.
     """
+    if pretrained.split.cuts != wanted.cuts:
+        raise SplitError("the encoder was pretrained by a split with other cuts; pretrain with the same --split")
     seen = {*pretrained.split.train, *pretrained.split.validation}
     if both := sorted(seen & set(wanted.test)):
         raise SplitError(

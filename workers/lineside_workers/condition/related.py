@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,22 +11,19 @@ from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_workers.learning import relations
 from lineside_workers.learning.relations import Relation
 from lineside_workers.recorded.reading import Floats, Recorded, grid, unit_of
+from lineside_workers.recorded.splitting import Split
 from lineside_workers.watching import false_alarms
 
 Cells = Mapping[str, Floats]
 OWN_LEAST = 3000  # cells, three machine weeks, from which a machine has a relation of its own
 
 
-def learned(found: Recorded, config: ConditionConfig, units: Collection[str]) -> list[Relation]:
-    """Relations between the tags of ``config`` on the machines of ``units``, in its cells; none is an answer too."""
+def learned(found: Recorded, config: ConditionConfig, split: Split) -> list[Relation]:
+    """Relations between the tags of ``config`` in its cells, on units that train or choose; none is an answer too."""
     tags = list(config.tags)
-    return of_machines(
-        {
-            machine: _cells(found, machine, tags, config.period_s)
-            for machine in found.equipment_ids
-            if unit_of(machine) in units and all((machine, t) in found.series for t in tags)
-        }
-    )
+    able = [m for m in found.equipment_ids if all((m, t) in found.series for t in tags)]
+    cells = {machine: _cells(found, machine, tags, config.period_s, split) for machine in able}
+    return of_machines({machine: own for machine, own in cells.items() if len(own[tags[0]])})
 
 
 def of_machines(machines: Mapping[str, Cells]) -> list[Relation]:
@@ -70,6 +67,9 @@ def _leaf(machine: str) -> str:
     return machine.rpartition("/")[2]
 
 
-def _cells(found: Recorded, machine: str, tags: list[str], period_s: float) -> dict[str, Floats]:
-    _, cells = grid(found, machine, tags, period_s)
+def _cells(found: Recorded, machine: str, tags: list[str], period_s: float, split: Split) -> dict[str, Floats]:
+    """Those of units that train or choose."""
+    end_us, cells = grid(found, machine, tags, period_s)
+    unit = split.stretches(np.full(len(end_us), unit_of(machine)), end_us - round(1e6 * period_s), end_us)
+    cells = cells[np.isin(unit, [*split.train, *split.validation])]
     return {tag: cells[:, c].astype(np.float64) for c, tag in enumerate(tags)}

@@ -21,7 +21,7 @@ from lineside_workers.learning.encoders import Unlabelled
 from lineside_workers.learning.group import Place
 
 CHECKPOINT, STATE = "checkpoint.safetensors", "checkpoint.json"
-LAG_H = 48.0  # longest lag asked for; the scale of the age head
+LAG_H, LAGS = 48.0, 3.5  # scale of the age head, and the longest lag on it: a week, on which it was chosen
 FEW_STEPS, WARM_UP_STEPS = 20, 3
 
 
@@ -59,6 +59,7 @@ class Run:
         self.best_state = {k: v.clone() for k, v in self.model.state_dict().items()}
         self._forward = place.parallel(self.model)
         self._train, self._judge = train, judge
+        self._lag_h = max(LAG_H, _longest(train) / LAGS)
         self._judged = _pairs(judge, 8 * recipe.pairs, np.random.default_rng(seed))
 
     @property
@@ -133,7 +134,7 @@ class Run:
         rounded = torch.autocast("cuda", torch.bfloat16, enabled=share is not None and device.startswith("cuda"))
         with rounded:
             age, ahead = forward(rows)
-        hours = torch.from_numpy((data.time[at[own]] / LAG_H).astype(np.float32)).to(device)
+        hours = torch.from_numpy((data.time[at[own]] / self._lag_h).astype(np.float32)).to(device)
         coming = torch.from_numpy(data.coming[at[own]]).to(device)
         counts = len(at) // 2, int(np.isfinite(data.coming[at]).sum())
         return pretext_loss(age.float(), ahead.float(), hours, coming, counts=counts)
@@ -188,6 +189,13 @@ def follow(
     run.resume(out, state)
     while run.goes_on:
         run.one_epoch()
+
+
+def _longest(data: Unlabelled) -> float:
+    """Time between the first and the last row of a recording, the longest of all."""
+    starts = np.flatnonzero(np.diff(data.recording, prepend=-1) != 0)
+    lasts = np.append(starts[1:], len(data.recording)) - 1
+    return float((data.time[lasts] - data.time[starts]).max())
 
 
 def _pairs(data: Unlabelled, pairs: int, rng: np.random.Generator) -> NDArray[np.int64]:

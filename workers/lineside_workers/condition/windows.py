@@ -82,6 +82,33 @@ class Rows:
             )
         return replace(self, label=label, value=value)
 
+    def cut(self, split: Split, config: ConditionConfig) -> Rows:
+        """With the units that ``split`` has by time, '' for rows that tell of two.
+
+        Rows before an event that lies behind a cut tell of it: they belong to no stretch before that of the event.
+        """
+        if not split.cuts:
+            return self
+        back, ahead = reach_us(config)
+        unit = split.stretches(self.unit, self.end_us - back, self.end_us + ahead)
+        number = np.searchsorted(split.cuts_us, self.end_us, "left")
+        for machine in np.unique(self.machine).tolist():
+            at = np.flatnonzero(self.machine == machine)
+            at = at[np.argsort(self.end_us[at])]
+            before = self.label[at] == 1
+            run = np.cumsum(np.diff(before, prepend=False))
+            last = np.zeros(int(run.max()) + 1, dtype=np.int64)
+            np.maximum.at(last, run, number[at])
+            unit[at[before & (number[at] < last[run])]] = ""
+        return replace(self, unit=unit)
+
+
+def reach_us(config: ConditionConfig) -> tuple[int, int]:
+    """How far a row looks back, and how far ahead lies what it learns from."""
+    cell = round(1e6 * config.period_s)
+    ahead_h = max(config.ahead_h) if config.head is Head.FORECASTING else 0.0
+    return config.length * cell, max(AHEAD * cell, round(3.6e9 * ahead_h))
+
 
 def rows(found: Recorded, config: ConditionConfig, stride: int = STRIDE, among: Channels | None = None) -> Rows:
     """Windows of every machine that has all tags of ``config``; with channels to choose ``among``, of any of them.
