@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lineside_plugins.registry import TaskError
 from lineside_plugins.types import ContractError
-from lineside_workers.commands import data, finetune, learn, performance, retrain, rollout
+from lineside_workers.commands import data, distil, finetune, learn, performance, retrain, rollout
 from lineside_workers.commands import signing as signing_commands
 from lineside_workers.errors import WorkerError
 
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     signing_commands.add(below)
     rollout.add(below)
     performance.add(below)
+    distil.add(below)
     data.add(commands)
     learn.add(commands)
     finetune.add(commands)

@@ -14,13 +14,13 @@ _MARKERS = {
 }
 
 
-def require(extra: str) -> None:
-    """Check that ``lineside[extra]`` is installed.
+def require(extra: str, markers: tuple[str, ...] = ()) -> None:
+    """Check that ``lineside[extra]`` is installed, or that of it which the packages in ``markers`` stand for.
 
     Raises:
         LinesideError: It is not; the message says what to install.
     """
-    missing = [name for name in _MARKERS[extra] if find_spec(name) is None]
+    missing = [name for name in markers or _MARKERS[extra] if find_spec(name) is None]
     if missing:
         raise LinesideError(
             f"this command needs '{missing[0]}', which is not installed; run: pip install 'lineside[{extra}]'"

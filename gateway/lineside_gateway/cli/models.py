@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     models.command()(trust)
     models.command()(keys)
     models.command(name="list")(list_versions)
-    for command in (show, promote, rollback, compare, performance):
+    for command in (show, promote, rollback, compare, performance, distil):
         models.command()(command)
     app.add_typer(models, name="models", rich_help_panel=panels.LEARN)
 
@@ -194,6 +194,30 @@ def performance(
     """
     chosen = ["--prometheus", str(prometheus)] if prometheus else []
     run_models("performance", str(recording), "--labels", str(labels), *chosen)
+
+
+def distil(
+    version: Annotated[str, typer.Argument(help="Version.")],
+    recording: Annotated[Path, typer.Argument(help="Folder of the recording that it was trained with.")],
+    models: Annotated[Path, typer.Option(help="Models directory.")],
+    labels: Annotated[Path | None, typer.Option(help="Labels: tells the error of both.")] = None,
+    hidden: Annotated[str, typer.Option(help="Units of each layer, by commas.")] = "64,32",
+    float32: Annotated[bool, typer.Option("--float32", help="Leave the weights whole.")] = False,
+    name: Annotated[str, typer.Option(help="Name of the new version. Default: the hash of its content.")] = "",
+) -> None:
+    """Make a small version of a model for a box without torch: one network in int8, served by ONNX Runtime.
+
+    It says what the version says, whose windows teach it without labels; a table tells size, speed and loss.
+
+    [bold]Examples[/]
+
+      lineside models distil 56f4063649da var/recorded --models var/models
+
+      lineside models distil 56f4063649da var/recorded --labels var/labels.csv --models var/models
+    """
+    chosen = [*(["--labels", str(labels)] if labels else []), *(["--float32"] if float32 else [])]
+    chosen += ["--version", name] if name else []
+    run_models("distil", version, str(recording), "--models", str(models), "--hidden", hidden, *chosen)
 
 
 def _given(models: Path | None, task: str) -> list[str]:

@@ -62,7 +62,7 @@ async def _serve(gateway: object, console: Console) -> None:
 
 def worker(context: typer.Context) -> None:
     """Host task models on this machine's CPU or GPU; [dim]lineside worker --help[/] lists the options."""
-    require("workers")
+    require("workers", ("celery",))  # a box of lineside[edge] has no torch
     raise typer.Exit(processes.replace("lineside_workers", ["serve", *context.args]))
 
 

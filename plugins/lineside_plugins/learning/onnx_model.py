@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 
 
 class OnnxModel:
-    """One file in memory, on one thread; safe to call from one thread at a time."""
+    """One model in memory, on one thread; safe to call from one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, source: Path | bytes) -> None:
+        """Take a file, or what was one."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            source if isinstance(source, bytes) else str(source), options, providers=["CPUExecutionProvider"]
+        )
 
     def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Target (R,) of ``rows`` float32 (R, F), NaN = missing, in the target's unit."""
+        """Outputs (R, K) of ``rows`` float32 (R, F), NaN = missing, in their unit."""
         (out,) = self._session.run(["target"], {"rows": np.ascontiguousarray(rows, dtype=np.float32)})
-        return np.asarray(out, dtype=np.float64)[:, 0]
+        return np.asarray(out, dtype=np.float64)

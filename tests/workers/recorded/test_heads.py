@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -230,6 +233,57 @@ def test_retraining_asks_what_the_version_in_full_is_asked(
     (name,) = versions.rollout().shadow
     old, new = (versions.store.load(versions.folder(v)).config for v in ("regression", name))
     assert (new["task"], new["costs"]) == (old["task"], old["costs"])
+
+
+EDGE = """
+import json, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "sklearn", "onnx", "matplotlib", "pyarrow", "ortools"}:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+sys.meta_path.insert(0, Missing())
+from pathlib import Path
+import numpy as np
+from lineside_plugins import WindowBatch
+from lineside_workers.hosting.host import Host
+from lineside_workers.settings import WorkerSettings
+models, config, values = json.loads(sys.argv[1]), json.loads(sys.argv[2]), np.load(sys.argv[3])
+host = Host(WorkerSettings(models=Path(models), tasks=("condition",), device="cpu"))
+assert host.load() == ["condition"], host.failed
+n, ends = len(values), np.datetime64("2026-01-05", "us") + np.arange(len(values)) * np.timedelta64(600, "s")
+names, tags = tuple(map(str, range(n))), ("VibRms", "VibKurtosis", "SpindleTemp", "SpindlePower")
+batch = WindowBatch(names, tags, values, np.isfinite(values), ends, 600.0, ({},) * n, ({},) * n)
+said = host.answer("condition", config, batch).recommendations
+print(json.dumps([None if r is None else [r.value["value"], r.model_version] for r in said]))
+"""
+
+
+def test_a_distilled_version_is_served_without_torch_and_says_the_same(
+    recording: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A process that can import neither torch nor scikit-learn hosts the int8 network, asked as it was trained."""
+    tuned(recording, "regression")
+    models, windows = tmp_path / "models", tmp_path / "windows.npy"
+    shutil.copytree(recording.parent / "models", models)
+    args = ["models", "distil", "regression", str(recording), "--models", str(models), "--version", "small"]
+    assert main([*args, "--labels", str(recording.parent / "hours.csv")]) == 0
+    capsys.readouterr()
+    whole, _, small = ModelStore(models).load(models / "condition" / "small").metrics["distilled"]
+    assert small["kB"] < 0.5 * whole["kB"]
+    assert small["error"] < whole["error"] + 0.1
+    Versions(ModelStore(models), "condition").promote("small", Stage.FULL, skip=True)
+    values, batch = _windows(recording, "M1")
+    np.save(windows, values)
+    config = {"head": "regression", "unit": "h"}
+    given = [json.dumps(str(models)), json.dumps(config), str(windows)]
+    done = subprocess.run([sys.executable, "-c", EDGE, *given], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert {row[1] for row in said if row} == {"small"}
+    taught = _runner(recording, "regression", config).answer(batch).recommendations
+    apart = [abs(a[0] - b.value["value"]) for a, b in zip(said, taught, strict=True) if a and b]
+    assert len(apart) > len(values) // 2
+    assert np.mean(apart) < 3.0  # of 20 h
 
 
 def test_options_of_a_trained_task_give_the_same_task() -> None:

@@ -176,12 +176,11 @@ def _compare(args: argparse.Namespace) -> None:
 
 def _as_trained(versions: Versions, name: str) -> Runner:
     """The version, loaded, with the configuration it was trained for: head, tags, grid."""
-    from lineside_plugins.tasks.condition.config import ConditionConfig  # noqa: PLC0415 - as above
+    from lineside_workers.hosting import as_trained  # noqa: PLC0415 - as above
     from lineside_workers.hosting.runner import Runner  # noqa: PLC0415
 
     folder = versions.folder(name)
-    stored = versions.store.load(folder).config.get("task")
-    config = ConditionConfig.from_stored(stored).model_dump() if isinstance(stored, dict) else {}
+    config = as_trained.configuration(versions.store.load(folder))
     runner = Runner(versions.task, config, folder, "cpu", store=versions.store)
     runner.load()
     return runner

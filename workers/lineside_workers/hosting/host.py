@@ -12,6 +12,7 @@ from lineside_plugins.registry import TaskError
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status
 from lineside_workers.errors import WorkerError
+from lineside_workers.hosting import as_trained
 from lineside_workers.hosting import device as devices
 from lineside_workers.hosting.staged import Staged
 from lineside_workers.models.store import ModelStore
@@ -48,7 +49,7 @@ class Host:
         self._busy_since: float | None = None
 
     def load(self) -> list[str]:
-        """Load every task; returns those that work, the one with the shortest deadline first.
+        """Load every task as its model was trained; returns those that work, the one with the shortest deadline first.
 
         A task that cannot load is logged and left out; the others run on.
 
@@ -59,7 +60,10 @@ class Host:
         urgency: dict[str, float] = {}
         for task in self._settings.tasks:
             try:
-                urgency[task] = self._start((task, _key({})), {}).deadline_s
+                config = as_trained.in_use(task, self._store)
+                runner = self._start((task, _key(config)), config)
+                urgency[task] = runner.deadline_s
+                self._served[task] = f"{runner.model_name}:{runner.model_version}"
             except (WorkerError, TaskError) as e:
                 self.failed[task] = str(e)
                 logger.error("task not served task=%s error=%s", task, e)  # noqa: TRY400 - a sentence, not a trace
@@ -76,8 +80,7 @@ class Host:
         except (WorkerError, TaskError) as e:
             return BatchResult(Status.FAILED, error=str(e))
         else:
-            if not config:
-                self._served[task] = f"{runner.model_name}:{runner.model_version}"
+            self._served[task] = f"{runner.model_name}:{runner.model_version}"
             return result
         finally:
             self._busy_since = None
@@ -130,8 +133,6 @@ class Host:
         self._make_room(runner.bytes_to_load)
         runner.load()
         self._resident[key] = runner
-        if not config:
-            self._served[task] = f"{runner.model_name}:{runner.model_version}"
         variants = [k for k in self._resident if k[0] == task and k[1] != _key({})]
         if len(variants) > MAX_VARIANTS:
             self._evict(variants[0])

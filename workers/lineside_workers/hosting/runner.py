@@ -120,7 +120,7 @@ class Runner:
         except Exception as e:  # supervision point: a task author's code; any error becomes a sentence
             raise WorkerError(
                 f"task '{self.task_name}' cannot use model {self.model_name} {self.model_version} on {self.device}: "
-                f"{_sentence(e)}; train the model again with this version"
+                f"{_sentence(e)}; {_next_step(e)}"
             ) from e
         self.watch = None if model is None else DriftWatch.of(model.config, self._outputs)
         self._loaded = True
@@ -272,6 +272,14 @@ def _on_drift(batch: WindowBatch, entries: list[Recommendation | None], drift: S
 def _distribution_version(task: str) -> str:
     dist = registry.installed()[task].dist
     return "" if dist is None else dist.version
+
+
+def _next_step(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
+        return "run: pip install 'lineside[edge]'"
+    if isinstance(error, ModuleNotFoundError):
+        return "run: pip install 'lineside[workers]', or serve what 'lineside models distil' makes of it"
+    return "train the model again with this version"
 
 
 def _sentence(e: BaseException) -> str:

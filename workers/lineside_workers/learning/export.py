@@ -7,8 +7,7 @@ Integer-Arithmetic-Only Inference (2018), symmetric weights per channel.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -19,6 +18,8 @@ from torch import nn
 from lineside_plugins.learning.network import Mlp
 from lineside_plugins.learning.normaliser import CLIP, Normaliser
 
+Floats: TypeAlias = NDArray[np.float64]
+Bounds: TypeAlias = tuple[float, float]
 _OPSET, _IR = 17, 9  # understood by every ONNX Runtime since 1.15
 _INT8 = 127.0
 
@@ -39,10 +40,13 @@ class _Graph:
         return out
 
 
-def write_onnx(path: Path, network: Mlp, normaliser: Normaliser, low: float, high: float, *, int8: bool) -> int:
-    """Write ``network`` over normalised features as ONNX; the output is clipped to ``low`` and ``high``.
+def exported(
+    network: Mlp, normaliser: Normaliser, scale: Floats, offset: Floats, within: Bounds | None = None, *, int8: bool
+) -> bytes:
+    """``network`` over normalised features as an ONNX file; what it says times ``scale`` (K,) plus ``offset`` (K,).
 
-    Input ``rows`` float32 (R, F), NaN = missing; output ``target`` float32 (R, 1). Returns the file's bytes.
+    Input ``rows`` float32 (R, F), NaN = missing; output ``target`` float32 (R, K), cut to what the target can be
+    (``within``).
     """
     graph = _Graph()
     at = _normalised(graph, normaliser, marked=network.inputs > len(normaliser.mean))
@@ -53,18 +57,19 @@ def write_onnx(path: Path, network: Mlp, normaliser: Normaliser, low: float, hig
         at = graph.add("Add", [at, graph.keep(f"b{i}", layer.bias.detach().cpu().numpy())], f"a{i}")
         if i + 1 < len(linear):
             at = graph.add("Mul", [at, graph.add("Sigmoid", [at], f"s{i}")], f"h{i}")
-    scale = graph.keep("scale", np.asarray([high - low], dtype=np.float32))
-    at = graph.add("Mul", [at, scale], "scaled")
-    at = graph.add("Add", [at, graph.keep("low", np.asarray([low], dtype=np.float32))], "moved")
-    bounds = [graph.keep(f"bound{i}", np.asarray(v, dtype=np.float32)) for i, v in enumerate((low, high))]
-    graph.add("Clip", [at, *bounds], "target")
+    at = graph.add("Mul", [at, graph.keep("scale", np.asarray(scale, dtype=np.float32))], "scaled")
+    moved = "moved" if within else "target"
+    at = graph.add("Add", [at, graph.keep("offset", np.asarray(offset, dtype=np.float32))], moved)
+    if within:
+        bounds = [graph.keep(f"bound{i}", np.asarray(v, dtype=np.float32)) for i, v in enumerate(within)]
+        graph.add("Clip", [at, *bounds], "target")
     rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["R", len(normaliser.mean)])
-    target = helper.make_tensor_value_info("target", TensorProto.FLOAT, ["R", 1])
+    target = helper.make_tensor_value_info("target", TensorProto.FLOAT, ["R", len(offset)])
     body = helper.make_graph(graph.nodes, "regressor", [rows], [target], graph.stored)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
     onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-    return path.stat().st_size
+    found: bytes = model.SerializeToString()
+    return found
 
 
 def _normalised(graph: _Graph, normaliser: Normaliser, *, marked: bool) -> str:

@@ -126,6 +126,10 @@ def stored(model: ModelData, device: str) -> Scorer:
         return Grown.from_tensors(tensors)
     if kind == "nearest":
         return Nearest(Novelty.from_tensors(tensors, "nearest."))
+    if kind == "onnx":
+        from lineside_plugins.tasks.condition import distilled  # noqa: PLC0415  imports onnxruntime
+
+        return distilled.Distilled(np.asarray(tensors[distilled.TENSOR], dtype=np.uint8))
     from lineside_plugins.tasks.condition import model as networks  # noqa: PLC0415  imports torch
 
     return networks.stored(kind, model, device)
