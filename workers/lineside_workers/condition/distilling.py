@@ -102,7 +102,7 @@ def _made_up(rows: Floats, seed: int) -> list[Floats]:
     for _ in range(MADE_UP):
         other = rows[rng.permutation(len(rows))]
         swapped = np.repeat(rng.random((len(rows), rows.shape[1] // parts)) < SWAPPED, parts, axis=1)
-        off = np.exp(rng.uniform(*np.log(OFF), (len(rows), 1)))
+        off = OFF[0] * (OFF[1] / OFF[0]) ** rng.random((len(rows), 1))
         out.append(np.where(swapped, other, rows) + off * spread * rng.standard_normal(rows.shape))
     return out
 
