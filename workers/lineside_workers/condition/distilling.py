@@ -61,7 +61,7 @@ def distil(model: ModelData, data: Rows, student: Student, say: Say) -> TrainedM
     advisor = Advisor.from_model(model, student.device, config_of(model))
     teach, stop, judge = _parts(model, data)
     normaliser = Normaliser.fit(teach.x)
-    lessons = np.concatenate([teach.x, *_made_up(teach.x, student.seed)])
+    lessons = np.concatenate([teach.x, *_made_up(teach.x, normaliser.std, student.seed)])
     network, scale, offset = _student(advisor.score, normaliser, lessons, stop.x, student)
     files = {name: exported(network, normaliser, scale, offset, int8=int8) for name, int8 in _KINDS.items()}
     served = {name: Distilled(np.frombuffer(file, dtype=np.uint8)) for name, file in files.items()}
@@ -95,10 +95,12 @@ def _parts(model: ModelData, data: Rows) -> list[Rows]:
     return parts
 
 
-def _made_up(rows: Floats, seed: int) -> list[Floats]:
-    """Rows (R, F), ``MADE_UP`` times, in which some tags are as in another row, and all off, a little or far."""
+def _made_up(rows: Floats, spread: Floats, seed: int) -> list[Floats]:
+    """Rows (R, F), ``MADE_UP`` times, in which some tags are as in another row, and all off, a little or far.
+
+    ``spread`` (F,) of each statistic is what that is measured in.
+    """
     rng, parts, out = np.random.default_rng(seed), len(features.PARTS), list[Floats]()
-    spread = np.nanstd(rows, axis=0)
     for _ in range(MADE_UP):
         other = rows[rng.permutation(len(rows))]
         swapped = np.repeat(rng.random((len(rows), rows.shape[1] // parts)) < SWAPPED, parts, axis=1)
