@@ -61,7 +61,7 @@ def distil(model: ModelData, data: Rows, student: Student, say: Say) -> TrainedM
     advisor = Advisor.from_model(model, student.device, config_of(model))
     teach, stop, judge = _parts(model, data)
     normaliser = Normaliser.fit(teach.x)
-    lessons = np.concatenate([teach.x, *_made_up(teach.x, normaliser.std, student.seed)])
+    lessons = np.concatenate([teach.x, *_made_up(teach.x, normaliser.std.astype(np.float64), student.seed)])
     network, scale, offset = _student(advisor.score, normaliser, lessons, stop.x, student)
     files = {name: exported(network, normaliser, scale, offset, int8=int8) for name, int8 in _KINDS.items()}
     served = {name: Distilled(np.frombuffer(file, dtype=np.uint8)) for name, file in files.items()}
