@@ -13,8 +13,12 @@ from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_workers.__main__ import main
 from lineside_workers.condition import windows
 from lineside_workers.errors import SplitError
+from lineside_workers.hosting.host import Host
+from lineside_workers.models.store import ModelStore
+from lineside_workers.models.versions import Stage, Versions
 from lineside_workers.recorded import labels, reading, splitting
 from lineside_workers.recorded.splitting import Split
+from lineside_workers.settings import WorkerSettings
 
 HOUR_US = 3_600_000_000
 CONFIG = ConditionConfig(length=12)
@@ -66,7 +70,7 @@ def test_cuts_are_rising_times(cuts: list[str], why: str) -> None:
 def test_one_machine_alone_is_learned_from_and_judged_by_its_newest_days(
     make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """pretrain, finetune and evaluate-model go through; what is judged was seen by none of them."""
+    """pretrain, finetune, evaluate-model and a worker go through; what is judged was seen by none of them."""
     found, encoder, models = str(make(machines=("M1",), hours=300)), str(tmp_path / "e"), str(tmp_path / "m")
     assert main(["pretrain", found, "--out", encoder, "--length", "12", "--epochs", "1"]) == 0
     ask = ["--head", "forecasting", "--forecast", "SpindleTemp", "--ahead-h", "2", "--trials", "0"]
@@ -79,6 +83,12 @@ def test_one_machine_alone_is_learned_from_and_judged_by_its_newest_days(
     split = json.loads((tmp_path / "e" / "encoder.json").read_text())["split"]
     assert split["test"][-1] in text
     assert not any(unit in text for unit in (*split["train"], *split["validation"]))
+    store = ModelStore(tmp_path / "m")
+    Versions(store, "condition").promote("v1", Stage.SHADOW)
+    host = Host(WorkerSettings(tasks=("condition",), device="cpu", models=store.root))
+    assert host.load() == ["condition"], "a worker loads it as it was trained, before any gateway asks"
+    host.close()
+    assert Versions(store, "condition").rollout().shadow == ("v1",)
     capsys.readouterr()
     other = tmp_path / "other.json"
     other.write_text(json.dumps({**split, "cuts": split["cuts"][1:]}))

@@ -1,6 +1,7 @@
 """``lineside retrain``: label, pretrain, fine-tune and promote to shadow in one go, where there is a reason to.
 
-The new version is asked what the one in full is asked: head and options, tags, window, costs, and ``--spread``.
+The new version is asked what the one in full is asked: head and options, tags, window, costs, and ``--spread``; it is
+split by time where that one was.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
-from lineside_workers.commands import finetune, question
+from lineside_workers.commands import finetune, learn, question
 from lineside_workers.commands.parsing import Commands, add_recording, command, say, window_options
 from lineside_workers.errors import SettingsError
 
@@ -34,6 +35,7 @@ class _Asked:
     config: ConditionConfig = field(default_factory=ConditionConfig)
     model: Mapping[str, Any] | None = None
     events: int = 0
+    by_time: bool = False
 
     @property
     def options(self) -> list[str]:
@@ -90,6 +92,7 @@ def _steps(args: argparse.Namespace, asked: _Asked, name: str) -> list[list[str]
     labelled = asked.config.head is not Head.FORECASTING
     label = ["label", recording, *question.handed_on(args), "--out", labels]
     pretrain = ["pretrain", recording, *window_options(asked.config), "--epochs", str(args.epochs), "--out", encoder]
+    pretrain += ["--split", learn.BY_TIME] if asked.by_time else []
     given = ["--encoder", encoder, *(["--labels", labels] if labelled else []), "--models", models]
     return [
         *([label] if labelled else []),
@@ -110,7 +113,8 @@ def _asked(models: Path) -> _Asked:
         return _Asked()
     model = versions.store.load(versions.folder(full))
     known = model.metrics.get("events")
-    return _Asked(full, config_of(model), model.config, known if isinstance(known, int) else 0)
+    units = cast("Mapping[str, object]", model.metrics.get("units", {}))
+    return _Asked(full, config_of(model), model.config, known if isinstance(known, int) else 0, "cuts" in units)
 
 
 def _check(args: argparse.Namespace, asked: _Asked) -> None:

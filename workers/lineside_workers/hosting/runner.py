@@ -120,7 +120,7 @@ class Runner:
         except Exception as e:  # supervision point: a task author's code; any error becomes a sentence
             raise WorkerError(
                 f"task '{self.task_name}' cannot use model {self.model_name} {self.model_version} on {self.device}: "
-                f"{_sentence(e)}; {_next_step(e)}"
+                f"{e if isinstance(e, ContractError) else f'{_sentence(e)}; {_next_step(e)}'}"
             ) from e
         self.watch = None if model is None else DriftWatch.of(model.config, self._outputs)
         self._loaded = True

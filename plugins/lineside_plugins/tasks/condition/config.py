@@ -32,9 +32,11 @@ class ConditionConfig(TaskConfig):
     )
     length: int = Field(default=72, ge=8, le=4096, description="Cells of a window.")
     period_s: float = Field(default=600.0, gt=0, description="Length of a cell, s.")
-    every_s: float = Field(default=600.0, gt=0, description="Event time between two looks at a machine, s.")
-    deadline_s: float = Field(
-        default=1200.0, gt=0, description="How long a recommendation stays valid, s of event time."
+    every_s: float | None = Field(
+        default=None, gt=0, description="Event time between two looks at a machine, s; empty = one per cell."
+    )
+    deadline_s: float | None = Field(
+        default=None, gt=0, description="How long a recommendation stays valid, s of event time; empty = two looks."
     )
     head: Head = Field(default=Head.CLASSIFICATION, description="What is asked of a window; as the model was trained.")
     threshold: float | None = Field(
@@ -73,6 +75,11 @@ class ConditionConfig(TaskConfig):
             if list(given) != sorted(set(given)):
                 raise ValueError(f"{name} {', '.join(f'{g:g}' for g in given)} do not rise; sort them, each once")
         return self
+
+    @property
+    def look_s(self) -> float:
+        """Event time between two looks at a machine."""
+        return self.every_s or self.period_s
 
     def stored(self) -> dict[str, object]:
         """What a model was trained for, as JSON keeps it; tags as pairs, because it may sort the keys of a map."""

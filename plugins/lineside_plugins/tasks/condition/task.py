@@ -21,7 +21,7 @@ class ConditionTask(LearnedAdvice[ConditionConfig]):
         c = self.config
         channels = tuple(Channel(tag, unit=unit) for tag, unit in c.tags.items())
         window = WindowSpec(channels, c.length, c.period_s, min_good=0.25)
-        return Inputs(Trigger(every_s=c.every_s), c.deadline_s, window, requires=tuple(c.tags))
+        return Inputs(Trigger(every_s=c.look_s), c.deadline_s or 2 * c.look_s, window, requires=tuple(c.tags))
 
     def outputs(self) -> Outputs:
         """The flag asks for a look at the machine at its next chance."""
