@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -180,7 +181,13 @@ class Coverage:
             self._lose(gone, "the node has gone from the server")
 
     def _is_newer(self, key: Key, dv: ua.DataValue, newest_us: int) -> bool:
-        """Whether a server that was asked to report each new SourceTimestamp has one that it has not reported."""
+        """Whether a server that was asked to report each new SourceTimestamp has one that it has not reported.
+
+        NaN and infinity are no samples: however many came, the newest sample is older.
+        """
+        value = None if dv.Value is None else dv.Value.Value
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
         reports = self._server.report is Report.TIMESTAMP and not self._server.sampling_of(key[1]).has_deadband
         return reports and not status_of(dv) and dv.SourceTimestamp is not None and event_time_us(dv) > newest_us
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 from asyncua import ua
 
+from lineside_gateway.opcua import client
 from lineside_gateway.opcua.client import ServerLink
 from lineside_gateway.opcua.connection import Limit, OperationLimits
+from lineside_gateway.opcua.coverage import Coverage
 from lineside_gateway.settings import ServerSettings
+from tests.gateway.opcua.conftest import Recorder
 
 LATER_S = 100_000_000
 """After the first values, which have the wall clock's time."""
@@ -40,6 +46,31 @@ async def test_tags_beyond_what_a_server_monitors_are_polled(bench):
     assert all(bench.sink.values("A1", t)[-3:] == [1.0, 2.0, 3.0] for t in tags)
     assert (link.status.tags, link.status.polled) == (6, 2)
     assert link.status.pending == {}
+
+
+async def test_a_sensor_that_sends_nan_is_no_dead_subscription(bench, monkeypatch):
+    """What is no sample has come all the same: audits that read NaN at the server leave the session alone."""
+    audits = []
+
+    async def counted(self: Coverage, own=Coverage.audit) -> None:
+        await own(self)
+        audits.append(self)
+
+    class Finite(Recorder):
+        def samples(self, indices, times_us, values, status):
+            good = np.isfinite(values)
+            super().samples(indices[good], times_us[good], values[good], None if status is None else status[good])
+
+    monkeypatch.setattr(client, "AUDIT_S", 0.05)
+    monkeypatch.setattr(Coverage, "audit", counted)
+    plc, sink = await bench.plc("A1", {"Vib": 1.0}), Finite()
+    link = bench.link(plc.url, "Vib", sink=sink)
+    await bench.until(lambda: sink.values("A1", "Vib"))
+    await plc.write("Vib", math.nan, at_s=LATER_S)
+    seen = len(audits)
+    await bench.until(lambda: len(audits) > seen + 4 or link.status.connects > 1)
+    assert link.status.connects == 1
+    assert sink.values("A1", "Vib") == [1.0]
 
 
 async def test_the_better_of_two_endpoints_is_used(bench):

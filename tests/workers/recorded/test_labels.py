@@ -58,7 +58,7 @@ def test_labels_survive_their_file(make, tmp_path: Path) -> None:
         ("equipment_id,start,end,label\n", "is empty"),
         ("equipment_id,start,end,label\nM1,,2026-01-05T07:00,2\n", "line 2: label 2"),
         ("equipment_id,start,end,label\nM1,,soon,1\n", "line 2: ValueError"),
-        ("machine,when\nM1,now\n", "line 2: KeyError"),
+        ("machine,when\nM1,now\n", "no column 'equipment_id'; it has machine, when"),
     ],
 )
 def test_a_file_of_labels_that_does_not_fit_is_named_by_line(tmp_path: Path, text: str, why: str) -> None:

@@ -59,6 +59,18 @@ def test_the_same_samples_on_two_sides_are_a_leak(make) -> None:
     assert "train, validation, test" in leaks[0].what
 
 
+def test_what_the_tags_of_a_machine_show_alike_is_told_once(make) -> None:
+    """An hour in which a machine sent nothing is one finding, not one per tag; its length is said in its own unit."""
+
+    def silent(machine: str, _tag: str, values: np.ndarray) -> np.ndarray:
+        return np.where((np.arange(len(values)) % 100 < 7) & (machine == "M1"), np.nan, values)
+
+    findings = quality.inspect(reading.read(make(change=silent)), {})[1]
+    (gap,) = [f for f in findings if f.kind == "gap"]
+    assert gap.where == "M1.SpindlePower and 3 more tags"
+    assert "longest gap 80 min" in gap.what
+
+
 def test_rare_labels_and_labels_of_strangers_are_told(make) -> None:
     """Hardly any positive time is a warning, a machine that was not recorded an error."""
     found = reading.read(make(machines=("M1", "M2", "M3"), hours=24))

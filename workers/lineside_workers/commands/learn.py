@@ -82,7 +82,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from lineside_workers.condition import evaluation  # noqa: PLC0415
     from lineside_workers.hosting import device as devices  # noqa: PLC0415 - each command imports what it needs
     from lineside_workers.models.store import ModelStore  # noqa: PLC0415
-    from lineside_workers.recorded import labels, reading  # noqa: PLC0415
+    from lineside_workers.recorded import labels, reading, spans  # noqa: PLC0415
     from lineside_workers.reports import condition as page  # noqa: PLC0415
     from lineside_workers.training import table  # noqa: PLC0415
 
@@ -100,9 +100,9 @@ def evaluate(args: argparse.Namespace) -> int:
     say(table(rows))
     if judged.foresees:
         warned = [h for h in alarms.lead_h if h is not None]
-        ahead = f", median {np.median(warned):.1f} h ahead" if warned else ""
+        ahead = f", median {spans.said(3600 * float(np.median(warned)))} ahead" if warned else ""
         say(f"{len(warned)} of {len(alarms.lead_h)} events foreseen{ahead}; "
-            f"{alarms.nuisance} flags for nothing in {alarms.machine_weeks:.1f} machine weeks")  # fmt: skip
+            f"{alarms.nuisance} flags for nothing in {spans.said(alarms.looked_s)} of machine time")  # fmt: skip
     say(f"page: {page.write(args.out or Path('evaluation.html'), model, judged, rows, alarms)}")
     return 0
 

@@ -30,6 +30,7 @@ from lineside_workers.recorded.reading import Floats, Recorded
 Flags = NDArray[np.bool_]
 Measure = Callable[[NDArray[np.intp]], float]
 HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Alarms:
 
     lead_h: tuple[float | None, ...]
     nuisance: int
-    machine_weeks: float
+    looked_s: float
 
 
 def judge(model: ModelData, found: Recorded, labels: list[labelled.Label], device: str) -> Judged:
@@ -113,7 +114,7 @@ def config_of(model: ModelData) -> ConditionConfig:
 
 
 def figures(judged: Judged, costs: dict[str, float]) -> list[dict[str, object]]:
-    """One row per measure, with a 95 % interval over machines (None for one machine alone).
+    """One row per measure, with a 95 % interval over machines; over days for one machine, None for one day of it.
 
     ``costs`` are those of a miss and of an alarm, per window.
     """
@@ -122,11 +123,13 @@ def figures(judged: Judged, costs: dict[str, float]) -> list[dict[str, object]]:
         measures = _of_classes(judged, use, costs)
     else:
         measures = _of_events(judged, use, costs) if judged.foresees else _of_values(judged, use)
-    machine = judged.rows.machine[use]
-    alone = len(np.unique(machine)) < 2
+    unit = judged.rows.machine[use]
+    if len(np.unique(unit)) < 2:
+        unit = (judged.rows.end_us[use] // DAY_US).astype(np.str_)
+    alone = len(np.unique(unit)) < 2
     out: list[dict[str, object]] = []
     for name, measure in measures.items():
-        value, low, high = metrics.over_units(machine, measure)
+        value, low, high = metrics.over_units(unit, measure)
         out.append({"measure": name, "value": value, "low": None if alone else low, "high": None if alone else high})
     out.append({"measure": "abstained_share", "value": float(judged.abstained.mean())})
     return out
@@ -208,4 +211,4 @@ def alarms(judged: Judged) -> Alarms:
             lead.append(float(end[b + length - 1] - end[b + raised[0]]) / HOUR_US if len(raised) else None)
         nuisance += int((flag & ~np.append(False, flag[:-1]) & (label == 0)).sum())
     step = float(np.median(np.diff(np.unique(rows.end_us)))) if looks > 1 else 0.0
-    return Alarms(tuple(lead), nuisance, looks * step / (7 * 24 * HOUR_US))
+    return Alarms(tuple(lead), nuisance, looks * step / 1e6)

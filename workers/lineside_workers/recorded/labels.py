@@ -208,6 +208,11 @@ def read(path: Path) -> list[Label]:
         raise LabelError(f"labels {path} cannot be read: {e}; make some: lineside label RECORDING --out {path}") from e
     if not rows:
         raise LabelError(f"labels {path} is empty; make some: lineside label RECORDING --out {path}")
+    if missing := [c for c in ("equipment_id", "end") if c not in rows[0]]:
+        raise LabelError(
+            f"labels {path} has no column '{missing[0]}'; it has {', '.join(rows[0])}; expected "
+            "equipment_id,start,end,label with commas between them"
+        )
     return [_label(path, number, row) for number, row in enumerate(rows, 2)]
 
 

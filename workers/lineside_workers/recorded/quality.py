@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
 from lineside_plugins import registry
 from lineside_plugins.learning.drift import psi
+from lineside_workers.recorded import spans
 from lineside_workers.recorded.labels import Label, us
 from lineside_workers.recorded.leaving import departures
 from lineside_workers.recorded.reading import Floats, Recorded, TagSeries, unit_of
@@ -74,8 +75,7 @@ def inspect(
     findings = [Finding(Severity.ERROR, "truncated", name, why, "left out; import or record that day again")
                 for name, why in found.skipped.items()]  # fmt: skip
     findings += _units(found, expected)
-    for row in facts:
-        findings += _of_tag(row)
+    findings += _once_a_machine(facts)
     findings += _leaving(found, facts)
     findings += _drifting(facts)
     findings += _labels(found, labels) if labels else []
@@ -135,13 +135,28 @@ def _frozen_s(value: Floats, time_s: Floats) -> float:
     return float((time_s[ends] - time_s[starts]).max())
 
 
+def _once_a_machine(facts: Sequence[TagFacts]) -> list[Finding]:
+    """What each tag shows; what several tags of a machine show alike is told once."""
+    alike: dict[tuple[str, Finding], list[str]] = defaultdict(list)
+    for row in facts:
+        for finding in _of_tag(row):
+            alike[row.machine, replace(finding, where="")].append(row.tag)
+    return [
+        replace(finding, where=f"{machine}.{tags[0]}" + (f" and {len(tags) - 1} more tags" if len(tags) > 1 else ""))
+        for (machine, finding), tags in alike.items()
+    ]
+
+
 def _of_tag(row: TagFacts) -> list[Finding]:
     where, out = f"{row.machine}.{row.tag}", []
     if row.missing_share > 0.01:
-        text = f"{row.missing_share:.1%} missing, longest gap {row.longest_gap_s / 3600:.1f} h"
-        out.append(Finding(Severity.WARNING, "gap", where, text, "see the gateway's ledger for its cause"))
+        longest = f"longest gap {spans.said(row.longest_gap_s)}" if row.longest_gap_s > 0 else "no gap is long"
+        text = f"{row.missing_share:.1%} missing, {longest}"
+        out.append(
+            Finding(Severity.WARNING, "gap", where, text, "see the gateway's ledger or the export for its cause")
+        )
     if row.frozen_s >= FROZEN_LEAST_S:
-        text = f"one value for {row.frozen_s / 3600:.1f} h, while it hardly ever repeats itself"
+        text = f"one value for {spans.said(row.frozen_s)}, while it hardly ever repeats itself"
         out.append(Finding(Severity.WARNING, "frozen", where, text, "check the sensor and its cable"))
     if 0 < row.outlier_share < OUTLIER_MOST:
         text = f"{row.outlier_share:.2%} of values more than {OUTLIER_IQRS:g} interquartile ranges off"

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_plugins.types import ModelData
 from lineside_workers.condition.evaluation import Alarms, Judged
 from lineside_workers.condition.heads.classes import classes_of, confusion
+from lineside_workers.recorded import spans
 from lineside_workers.reports.page import Page
 
 MACHINES_SHOWN = 10
+GAP_LOOKS = 5.0  # usual distances between two looks; more is a gap
 _LEGEND = (
     "Shaded: before an event, in a fault, or the interval. Grey line: what was true. Dashed: where the flag is raised. "
     "Dots: it abstained."
@@ -31,14 +34,17 @@ def write(path: Path, model: ModelData, judged: Judged, table: list[dict[str, ob
     )
     page.section(
         "Figures",
-        "95 % intervals by bootstrap over machines, none for one machine; windows in which it abstained left out.",
+        "95 % intervals by bootstrap over machines, over days for one machine; windows in which it abstained left out.",
     )
     page.table(table)
     if judged.foresees:
         page.section(
-            "Alarms", f"{found.nuisance} flags with nothing behind them in {found.machine_weeks:.1f} machine weeks."
+            "Alarms",
+            f"{found.nuisance} flags with nothing behind them in {spans.said(found.looked_s)} of machine time.",
         )
-        rows: list[dict[str, object]] = [{"event": i + 1, "warning_h": h} for i, h in enumerate(found.lead_h)]
+        rows: list[dict[str, object]] = [
+            {"event": i + 1, "warning": None if h is None else spans.said(3600 * h)} for i, h in enumerate(found.lead_h)
+        ]
         page.table(rows, "No event was to be foreseen.")
     if judged.task.head is Head.CLASSES:
         page.section("Confusion", "Windows by the class they were (rows) and the likeliest one (columns).")
@@ -78,9 +84,12 @@ def _curve(judged: Judged, machine: str, figure: Any) -> None:
     at = at[np.argsort(judged.rows.end_us[at])]
     time = judged.rows.end_us[at].astype("datetime64[us]")
     said = judged.said[at]
+    behind = _behind_gaps(time)  # a line across a time without looks would say what nobody said
+    said = np.insert(said, behind, np.nan, axis=0)
+    at, time = np.insert(at, behind, at[behind]), np.insert(time, behind, time[behind])
     axes.plot(time, said[:, 0], linewidth=0.8)
     if judged.foresees:
-        top = 1.0 if judged.task.head is Head.CLASSIFICATION else max(1.0, float(said[:, 0].max()))
+        top = 1.0 if judged.task.head is Head.CLASSIFICATION else max(1.0, float(np.nanmax(said[:, 0])))
         axes.fill_between(time, 0, top, where=judged.rows.label[at] == 1, alpha=0.2)
         axes.set_ylim(0, 1.02 * top)
     elif judged.task.head is Head.CLASSES:
@@ -89,7 +98,7 @@ def _curve(judged: Judged, machine: str, figure: Any) -> None:
     else:
         own = said[:, :3] if judged.task.head is not Head.QUANTILES else said
         axes.fill_between(time, own.min(axis=1), own.max(axis=1), alpha=0.2)
-        axes.plot(time, judged.truth[at, 0], color="0.4", linewidth=0.6)
+        axes.plot(time, np.where(np.isnan(said[:, 0]), np.nan, judged.truth[at, 0]), color="0.4", linewidth=0.6)
     for limit in judged.limits:
         axes.axhline(limit, color="#a00", linewidth=0.8, linestyle="--")
     quiet = judged.abstained[at]
@@ -97,6 +106,12 @@ def _curve(judged: Judged, machine: str, figure: Any) -> None:
     axes.set_ylabel(judged.names[0].replace("_", " ") + _in_unit(judged.task), fontsize="small")
     axes.tick_params(labelsize="small")
     axes.set_title(machine, fontsize="small", loc="left")
+
+
+def _behind_gaps(time: NDArray[np.datetime64]) -> NDArray[np.intp]:
+    """The looks before which there was none for much longer than usual."""
+    step = np.diff(time).astype(np.int64)
+    return 1 + np.flatnonzero(step > GAP_LOOKS * np.median(step)) if len(step) else np.empty(0, dtype=np.intp)
 
 
 def _in_unit(task: ConditionConfig) -> str:

@@ -77,8 +77,9 @@ class Advisor:
 
     def _abstention(self, row: Floats, strange: float) -> Abstention:
         tag, seen, usual = self.novelty.strangest(row)
+        mean = f"mean {seen:.3g}" if np.isfinite(seen) else "hardly a good value in it"
         return Abstention(
-            f"{self.tags[tag]} is unlike anything learned from: mean {seen:.3g}, usually {usual:.3g}; window "
+            f"{self.tags[tag]} is unlike anything learned from: {mean}, usually {usual:.3g}; window "
             f"{strange:.1f} times beyond the limit; check the sensor, or train with such windows",
             tag=self.tags[tag],
             score=strange,
