@@ -147,3 +147,13 @@ def test_a_corrupt_model_file_ends_the_worker_with_one_sentence(tmp_path: Path) 
     said = [line for line in result.stderr.splitlines() if "model.safetensors" in line]
     assert said
     assert "Traceback" not in result.stderr
+
+
+def test_a_paragraph_of_help_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 80 columns no line of a paragraph ends early because the source's did."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.strip() for line in lineside("init", "--help").stdout.splitlines()]
+    first = next(i for i, line in enumerate(lines) if line.startswith("Machines are"))
+    paragraph = lines[first : lines.index("", first)]
+    assert len(paragraph) > 2
+    assert all(len(line) > 60 for line in paragraph[:-1])

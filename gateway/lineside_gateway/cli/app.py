@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 
@@ -52,6 +53,20 @@ people.register(app)
 parked.register(app)
 fleet.register(app)
 privacy.register(app)
+
+
+def _unwrapped(commands: typer.Typer) -> None:
+    """Let each paragraph of the help run on as wide as the terminal is; the lines of the source are wider than some."""
+    for command in commands.registered_commands:
+        if command.callback is not None and command.help is None:
+            paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+            command.help = "\n\n".join(p if p.startswith("  ") else " ".join(p.split("\n")) for p in paragraphs)
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _unwrapped(group.typer_instance)
+
+
+_unwrapped(app)
 
 
 def main() -> None:

@@ -50,6 +50,7 @@ def import_files(
     """Bring tags and events of a historian or MES into a recording: CSV, Parquet, or OPC UA history.
 
     Tags: time, equipment_id, tag, value, perhaps unit and status; or a column per tag, its unit in square brackets.
+
     Events: time, equipment_id, kind, and whatever else is known of them. Separators, decimal commas and encodings are
     told from the file; words where a number should be are missing samples, and counted.
 
