@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_workers.condition import rehearsal
 from lineside_workers.condition.heads import PROBLEMS, Costs, Problem
 from lineside_workers.condition.windows import Rows
+from lineside_workers.recorded.splitting import stretch_of
 
 COSTS = Costs()
 
@@ -24,6 +26,10 @@ def _units(count: int, seed: int, apart: float) -> Rows:
     return Rows(none, np.arange(n), unit, unit, np.full(n, -1), none, value, none)
 
 
+def _casts(rows: Rows, held: int) -> Iterator[rehearsal.Cast]:
+    return rehearsal.casts(np.unique(rows.unit).tolist(), held, 0)
+
+
 @pytest.mark.parametrize("head", [Head.REGRESSION, Head.QUANTILES])
 def test_rehearsed_intervals_cover_units_that_are_met_for_the_first_time(head: Head) -> None:
     """With one unit that calibrates, intervals miss too much of others; moved out as rehearsed they cover 90 %."""
@@ -35,7 +41,7 @@ def test_rehearsed_intervals_cover_units_that_are_met_for_the_first_time(head: H
 
     problem, one = make(known), known.of(["U3"])
     score = problem.naive(known)
-    by = rehearsal.rehearse(make, naive, known, held=1, seed=0, coverage=0.9)
+    by = rehearsal.rehearse(make, naive, known, _casts(known, 1), coverage=0.9)
     assert by is not None
     plain = problem.calibrate(score(one.x), one)
     enough = 1.0 if head is Head.REGRESSION else 0.0  # as wide, or so much further out
@@ -52,6 +58,19 @@ def test_units_that_are_alike_move_nothing_and_two_units_tell_nothing() -> None:
     def naive(problem: Problem, fit: Rows, _choose: Rows):
         return problem.naive(fit)
 
-    (by,) = rehearsal.rehearse(make, naive, _units(12, 0, apart=0.0), held=3, seed=0, coverage=0.9)
+    many, two = _units(12, 0, apart=0.0), _units(2, 0, apart=0.0)
+    (by,) = rehearsal.rehearse(make, naive, many, _casts(many, 3), coverage=0.9)
     assert 1.0 <= by < 1.1
-    assert rehearsal.rehearse(make, naive, _units(2, 0, apart=0.0), held=1, seed=0, coverage=0.9) is None
+    assert rehearsal.rehearse(make, naive, two, _casts(two, 1), coverage=0.9) is None
+
+
+def test_stretches_of_time_are_rehearsed_in_their_order() -> None:
+    """Whoever teaches lies before those who calibrate, and these before those who are met, on every machine."""
+    units = [f"{machine} part {n:02d}" for machine in "AB" for n in range(1, 11)]
+    found = list(rehearsal.later_casts(units, ["A part 09", "A part 10", "B part 09", "B part 10"]))
+    assert len(found) == 5
+    for cast in found:
+        times = [{stretch_of(unit) for unit in side} for side in cast]
+        assert max(times[0]) < min(times[1])
+        assert max(times[1]) < min(times[2])
+        assert [len(side) for side in cast[1:]] == [4, 4]

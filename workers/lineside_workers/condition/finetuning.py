@@ -147,8 +147,10 @@ def _rehearsed(won: Tried, bench: Bench, known: Rows, say: Say) -> Tried:
         own = replace(bench, problem=head, fit=rows, stop=head.teaching(stop))
         return candidates(own)[won.name.removesuffix(SPREAD)].learn(own, won.settings, unwatched)
 
-    held = len(bench.pretrained.split.validation)
-    by = rehearsal.rehearse(make, learn, known, held, bench.seed, problem.coverage)
+    units, split = np.unique(known.unit).tolist(), bench.pretrained.split
+    in_order = rehearsal.later_casts(units, split.validation)
+    cast = in_order if split.cuts else rehearsal.casts(units, len(split.validation), bench.seed)
+    by = rehearsal.rehearse(make, learn, known, cast, problem.coverage)
     if by is None:
         return won
     say(f"its intervals on units met for the first time, rehearsed: {problem.told(by)}")

@@ -8,7 +8,7 @@ Two-Layer Hierarchical Models (2022), for coverage of a new unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ from lineside_plugins.tasks.condition.scorers import Scorer
 from lineside_workers.condition.heads import Problem
 from lineside_workers.condition.windows import Rows
 from lineside_workers.errors import LabelError
+from lineside_workers.recorded.splitting import stretch_of
 
 Floats: TypeAlias = NDArray[np.float64]
 TIMES = 8
@@ -33,22 +34,30 @@ def casts(units: Sequence[str], held: int, seed: int) -> Iterator[Cast]:
         yield tuple(drawn[2 * held :]), tuple(drawn[:held]), tuple(drawn[held : 2 * held])
 
 
+def later_casts(units: Sequence[str], calibrating: Sequence[str]) -> Iterator[Cast]:
+    """The same where units are stretches of time: as in earnest all who teach lie before, all who are met behind."""
+    times = sorted({stretch_of(u) for u in units})
+    held = len({stretch_of(u) for u in calibrating})
+    for k in range(held, len(times) - 2 * held + 1):
+        sides = times[:k], times[k : k + held], times[k + held : k + 2 * held]
+        teach, calibrate, met = (tuple(u for u in units if stretch_of(u) in side) for side in sides)
+        yield teach, calibrate, met
+
+
 def rehearse(
     make: Callable[[Rows], Problem],
     learn: Callable[[Problem, Rows, Rows], Scorer],
     rows: Rows,
-    held: int,
-    seed: int,
+    cast: Iterable[Cast],
     coverage: float,
 ) -> Floats | None:
     """How far (K,) intervals must be moved out to cover units they have not met.
 
     ``make`` gives the head for rows that teach, ``learn`` a scorer from those and from rows that calibrate. ``rows``
-    are those that do one or the other, ``held`` of their units the second; of units met ``coverage`` is to lie inside.
-    None where there are fewer than three units.
+    are those that do one or the other, by ``cast``; of units met ``coverage`` is to lie inside. None without a cast.
     """
     short, share = [], []
-    for teach, calibrate, met in casts(np.unique(rows.unit).tolist(), held, seed):
+    for teach, calibrate, met in cast:
         fit, choose, others = (rows.of(units) for units in (teach, calibrate, met))
         try:
             problem = make(fit)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lineside_workers.errors import SplitError
 
 PARTS = ("train", "validation", "test")
+_PART = " part "
 MOST_STRETCHES = 12  # of which two choose and two judge
 CROWDED = 3  # a stretch is at least so many times as long as what is lost at its border
 
@@ -86,7 +87,12 @@ class Split:
 
 def stretch(unit: str, number: int) -> str:
     """Name of the stretch of ``unit`` behind ``number`` cuts."""
-    return f"{unit} part {number + 1:02d}"
+    return f"{unit}{_PART}{number + 1:02d}"
+
+
+def stretch_of(unit: str) -> str:
+    """Which stretch of time a unit is, in their order; its own name where it is none."""
+    return unit.rpartition(_PART)[2]
 
 
 def of_mapping(sides: Mapping[str, Sequence[str]]) -> Split:
