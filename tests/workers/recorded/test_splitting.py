@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 
 from lineside_plugins.tasks.condition.config import ConditionConfig
 from lineside_workers.__main__ import main
-from lineside_workers.condition import windows
-from lineside_workers.errors import SplitError
+from lineside_workers.condition import evaluation, windows
+from lineside_workers.errors import LabelError, SplitError
 from lineside_workers.hosting.host import Host
 from lineside_workers.models.store import ModelStore
 from lineside_workers.models.versions import Stage, Versions
@@ -84,6 +85,10 @@ def test_one_machine_alone_is_learned_from_and_judged_by_its_newest_days(
     assert split["test"][-1] in text
     assert not any(unit in text for unit in (*split["train"], *split["validation"]))
     store = ModelStore(tmp_path / "m")
+    loaded, root = store.load(model), Path(found)
+    plants = {"train": [root.name], "validation": ["plant-2"], "test": ["plant-3"]}
+    with pytest.raises(LabelError, match="trained or chose v1"):  # a plant that taught, read without the others
+        evaluation.judge(replace(loaded, metrics={"units": plants}), reading.read(root), [], "cpu")
     Versions(store, "condition").promote("v1", Stage.SHADOW)
     host = Host(WorkerSettings(tasks=("condition",), device="cpu", models=store.root))
     assert host.load() == ["condition"], "a worker loads it as it was trained, before any gateway asks"

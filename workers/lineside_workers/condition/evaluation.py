@@ -89,7 +89,8 @@ def judge(model: ModelData, found: Recorded, labels: list[labelled.Label], devic
     known = cast("dict[str, list[str]]", model.metrics.get("units", {}))
     seen = {*known.get("train", ()), *known.get("validation", ()), ""}
     data = data.cut(splitting.of_mapping(known), task) if known.get("cuts") else data
-    fresh = data.where(~np.isin(data.unit, sorted(seen)))
+    own = found.root.resolve().name in seen  # a plant that was one unit among others, now read alone
+    fresh = data.where(~np.isin(data.unit, sorted(seen)) & (not own))
     if not len(PROBLEMS[task.head].usable(fresh)):
         raise LabelError(
             f"every unit of {found.root} with what head {task.head} is judged by trained or chose {model.version}; "
