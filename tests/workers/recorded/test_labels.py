@@ -10,6 +10,8 @@ import pytest
 
 from lineside_gateway.recording import Archive, Recorder
 from lineside_plugins import recorded
+from lineside_plugins.tasks.condition.config import ConditionConfig
+from lineside_workers.condition import windows
 from lineside_workers.errors import LabelError
 from lineside_workers.recorded import labels, reading
 
@@ -84,3 +86,11 @@ def test_operators_answers_are_labels_of_their_window(tmp_path: Path) -> None:
     assert labels.join(rows, "M1", at([1, 2, 3, 4, 5]), BEGIN_US + 10 * HOUR).tolist() == [-1, 1, -1, 0, -1]
     with pytest.raises(LabelError, match="no Accept or Reject"):
         labels.from_answers(found, task="reject")
+
+
+def test_a_stretch_in_a_file_may_be_longer_than_the_recording(make, tmp_path: Path) -> None:
+    """A day of which only the morning was recorded counts for the morning."""
+    path = tmp_path / "labels.csv"
+    path.write_text("equipment_id,start,end,label\nM1,2026-01-05,2026-02-05,0\n")
+    data = windows.rows(reading.read(make(machines=("M1",), hours=24)), ConditionConfig(length=12))
+    assert (data.labelled(labels.read(path)).label == 0).all()

@@ -196,7 +196,9 @@ def write(path: Path, labels: Sequence[Label]) -> None:
 
 
 def read(path: Path) -> list[Label]:
-    """Labels from CSV: columns equipment_id, start, end, and label, value or both; known_at (default end) and source.
+    """Labels from CSV: columns equipment_id, start, end, and label, value or both; known_at and source.
+
+    Without known_at a label is known from its start on: a stretch may be written longer than what was recorded of it.
 
     Raises:
         LabelError: The file is missing, empty, or a row does not fit; names the line.
@@ -223,7 +225,7 @@ def _label(path: Path, number: int, row: Mapping[str, str]) -> Label:
         value = float(row["value"]) if row.get("value") else None
         label = Label(
             row["equipment_id"], start, end, -1 if value is not None and not row.get("label") else int(row["label"]),
-            iso(us(row.get("known_at") or end)), row.get("source") or path.name, value,
+            iso(us(row.get("known_at") or start)), row.get("source") or path.name, value,
         )  # fmt: skip
     except (KeyError, ValueError, TypeError) as e:
         raise LabelError(
