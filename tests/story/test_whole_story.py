@@ -205,7 +205,7 @@ async def running(folder: Path, port: int) -> AsyncIterator[tuple[Plc, Line]]:
 
 @pytest.mark.timeout(1800)
 async def test_the_page_holds_word_for_word(tmp_path: Path, unused_tcp_port: int) -> None:
-    """Record, label, report, train, shadow, canary, full, drift, abstention, retraining, promotion, rollback."""
+    """Record, label, report, train, shadow, canary, full, drift, abstention, retraining, promotion, rollback, distil."""
     for command in commands("A week becomes a model"):
         await run(command, tmp_path)
     assert (tmp_path / "var" / "week-1.html").stat().st_size > 20_000
@@ -250,6 +250,8 @@ async def test_the_page_holds_word_for_word(tmp_path: Path, unused_tcp_port: int
         await run(rollback, tmp_path)
         await seen("week-1 answers again", lambda: line.says("B1", "week-1"), upto + 2, upto + 2 + SPARE)
         assert "week-1   full" in await run(listing, tmp_path)
+    (distil,) = commands("A box without torch")
+    assert "int8" in await run(distil, tmp_path)
 
 
 def watched(folder: Path, machine: Plc) -> str:
