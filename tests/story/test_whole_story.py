@@ -205,7 +205,7 @@ async def running(folder: Path, port: int) -> AsyncIterator[tuple[Plc, Line]]:
 
 @pytest.mark.timeout(1800)
 async def test_the_page_holds_word_for_word(tmp_path: Path, unused_tcp_port: int) -> None:
-    """Record, label, report, train, shadow, canary, full, drift, abstention, retraining, promotion, rollback, distil."""
+    """Record, label, report, train, shadow, canary, full, drift, abstention, retraining, rollback, distilling."""
     for command in commands("A week becomes a model"):
         await run(command, tmp_path)
     assert (tmp_path / "var" / "week-1.html").stat().st_size > 20_000
