@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -14,24 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from lineside_plugins import WindowBatch
-from lineside_plugins.learning.encoder import Encoder
-from lineside_plugins.tasks.condition.config import TAGS, ConditionConfig, Head
+from lineside_plugins.tasks.condition.config import TAGS, ConditionConfig
 from lineside_plugins.testing import Outcome, check_task
 from lineside_plugins.types import ModelData
 from lineside_workers.__main__ import main
-from lineside_workers.commands import finetune
-from lineside_workers.commands.parsing import add_window, window_config, window_options
 from lineside_workers.condition import pretraining
 from lineside_workers.errors import WorkerError
 from lineside_workers.hosting.runner import Runner
-from lineside_workers.learning import low_rank
 from lineside_workers.models.store import ModelStore
 from lineside_workers.models.versions import Stage, Versions
 from lineside_workers.recorded import labels, reading
 
+WITHOUT_TORCH = Path(__file__).with_name("without_torch.py")
 pytestmark = pytest.mark.xdist_group("heads")
 Make = Callable[..., Path]
 CANDIDATES = {
@@ -235,29 +230,6 @@ def test_retraining_asks_what_the_version_in_full_is_asked(
     assert (new["task"], new["costs"]) == (old["task"], old["costs"])
 
 
-EDGE = """
-import json, sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "sklearn", "onnx", "matplotlib", "pyarrow", "ortools"}:
-            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
-sys.meta_path.insert(0, Missing())
-from pathlib import Path
-import numpy as np
-from lineside_plugins import WindowBatch
-from lineside_workers.hosting.host import Host
-from lineside_workers.settings import WorkerSettings
-models, config, values = json.loads(sys.argv[1]), json.loads(sys.argv[2]), np.load(sys.argv[3])
-host = Host(WorkerSettings(models=Path(models), tasks=("condition",), device="cpu"))
-assert host.load() == ["condition"], host.failed
-n, ends = len(values), np.datetime64("2026-01-05", "us") + np.arange(len(values)) * np.timedelta64(600, "s")
-names, tags = tuple(map(str, range(n))), ("VibRms", "VibKurtosis", "SpindleTemp", "SpindlePower")
-batch = WindowBatch(names, tags, values, np.isfinite(values), ends, 600.0, ({},) * n, ({},) * n)
-said = host.answer("condition", config, batch).recommendations
-print(json.dumps([None if r is None else [r.value["value"], r.model_version] for r in said]))
-"""
-
-
 def test_a_distilled_version_is_served_without_torch_and_says_the_same(
     recording: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -275,8 +247,8 @@ def test_a_distilled_version_is_served_without_torch_and_says_the_same(
     values, batch = _windows(recording, "M1")
     np.save(windows, values)
     config = {"head": "regression", "unit": "h"}
-    given = [json.dumps(str(models)), json.dumps(config), str(windows)]
-    done = subprocess.run([sys.executable, "-c", EDGE, *given], capture_output=True, text=True, check=False)
+    given = [str(models), json.dumps(config), str(windows)]
+    done = subprocess.run([sys.executable, str(WITHOUT_TORCH), *given], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert {row[1] for row in said if row} == {"small"}
@@ -284,42 +256,6 @@ def test_a_distilled_version_is_served_without_torch_and_says_the_same(
     apart = [abs(a[0] - b.value["value"]) for a, b in zip(said, taught, strict=True) if a and b]
     assert len(apart) > len(values) // 2
     assert np.mean(apart) < 3.0  # of 20 h
-
-
-def test_options_of_a_trained_task_give_the_same_task() -> None:
-    """What retraining hands on, tags with units, window and head, is read as it was meant, below zero as well."""
-    task = ConditionConfig(
-        tags={"Flow": "l/min", "Level": ""}, length=12, period_s=60, head=Head.QUANTILES, unit="l",
-        quantiles=(0.1, 0.5, 0.9), alarm_below=-2.5,
-    )  # fmt: skip
-    parser = argparse.ArgumentParser()
-    add_window(parser)
-    finetune.add_head(parser)
-    parser.add_argument("--spread", action="store_true")
-    parser.add_argument("--miss-cost")
-    parser.add_argument("--alarm-cost")
-    model = {"costs": {"miss": 3.0, "alarm": 1.0}, "spread": True}
-    given = parser.parse_args([*window_options(task), *finetune.asked_again(task, model)])
-    assert finetune.task_of(given, window_config(given)) == task
-    assert given.spread
-
-
-def test_low_rank_learns_little_and_is_gone_when_it_is_merged() -> None:
-    """Only the corrections may change; merged, a plain network says the same."""
-    torch.manual_seed(0)
-    encoder, rows = Encoder(8, (6,), 4, dropout=0.0), torch.randn(16, 8)
-    names, before = list(encoder.state_dict()), encoder(rows)
-    low_rank.adapt(encoder, 2)
-    assert torch.equal(encoder(rows), before)
-    assert {n.rsplit(".", 1)[1] for n, p in encoder.named_parameters() if p.requires_grad} == {"down", "up"}
-    optimiser = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=0.1)
-    encoder(rows).square().mean().backward()
-    optimiser.step()
-    corrected = encoder(rows)
-    assert not torch.allclose(corrected, before, atol=1e-4)
-    low_rank.merge(encoder)
-    assert torch.allclose(encoder(rows), corrected, atol=1e-6)
-    assert list(encoder.state_dict()) == names
 
 
 def _runner(recording: Path, head: str, config: Mapping[str, object]) -> Runner:

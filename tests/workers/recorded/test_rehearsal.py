@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -26,6 +27,10 @@ def _units(count: int, seed: int, apart: float) -> Rows:
     return Rows(none, np.arange(n), unit, unit, np.full(n, -1), none, value, none)
 
 
+def _naive(problem: Problem, fit: Rows, _choose: Rows):
+    return problem.naive(fit)
+
+
 def _casts(rows: Rows, held: int) -> Iterator[rehearsal.Cast]:
     return rehearsal.casts(np.unique(rows.unit).tolist(), held, 0)
 
@@ -36,12 +41,9 @@ def test_rehearsed_intervals_cover_units_that_are_met_for_the_first_time(head: H
     task, known, new = ConditionConfig(head=head), _units(12, 0, apart=2.0), _units(200, 1, apart=2.0)
     make = partial(PROBLEMS[head], task, costs=COSTS)
 
-    def naive(problem: Problem, fit: Rows, _choose: Rows):
-        return problem.naive(fit)
-
     problem, one = make(known), known.of(["U3"])
     score = problem.naive(known)
-    by = rehearsal.rehearse(make, naive, known, _casts(known, 1), coverage=0.9)
+    by = rehearsal.rehearse(make, _naive, known, _casts(known, 1), coverage=0.9)
     assert by is not None
     plain = problem.calibrate(score(one.x), one)
     enough = 1.0 if head is Head.REGRESSION else 0.0  # as wide, or so much further out
@@ -55,13 +57,10 @@ def test_units_that_are_alike_move_nothing_and_two_units_tell_nothing() -> None:
     """A factor near 1 where units do not differ; None where nobody is left to be met."""
     make = partial(PROBLEMS[Head.REGRESSION], ConditionConfig(head=Head.REGRESSION), costs=COSTS)
 
-    def naive(problem: Problem, fit: Rows, _choose: Rows):
-        return problem.naive(fit)
-
     many, two = _units(12, 0, apart=0.0), _units(2, 0, apart=0.0)
-    (by,) = rehearsal.rehearse(make, naive, many, _casts(many, 3), coverage=0.9)
+    (by,) = rehearsal.rehearse(make, _naive, many, _casts(many, 3), coverage=0.9)
     assert 1.0 <= by < 1.1
-    assert rehearsal.rehearse(make, naive, two, _casts(two, 1), coverage=0.9) is None
+    assert rehearsal.rehearse(make, _naive, two, _casts(two, 1), coverage=0.9) is None
 
 
 def test_stretches_of_time_are_rehearsed_in_their_order() -> None:
@@ -74,3 +73,13 @@ def test_stretches_of_time_are_rehearsed_in_their_order() -> None:
         assert max(times[0]) < min(times[1])
         assert max(times[1]) < min(times[2])
         assert [len(side) for side in cast[1:]] == [4, 4]
+
+
+def test_units_of_which_nothing_is_known_move_nothing() -> None:
+    """Where no row of a unit met has a truth, there is nothing to learn from, and no figure is made up."""
+    make = partial(PROBLEMS[Head.REGRESSION], ConditionConfig(head=Head.REGRESSION), costs=COSTS)
+    known = _units(12, 0, apart=1.0)
+    met = {f"U{i}" for i in range(6, 12)}
+    value = np.where(np.isin(known.unit, sorted(met)), np.nan, known.value)
+    cast = [(("U0", "U1"), ("U2", "U3"), tuple(sorted(met)))]
+    assert rehearsal.rehearse(make, _naive, replace(known, value=value), cast, coverage=0.9) is None

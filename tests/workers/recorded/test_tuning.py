@@ -1,7 +1,8 @@
-"""Settings by Optuna: kept, gone on with, cut short; and what is said where Optuna is not installed."""
+"""Settings by Optuna, kept, gone on with, cut short; settings that are handed on; few weights that are tuned."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lineside_plugins.learning.encoder import Encoder
 from lineside_plugins.learning.normaliser import Normaliser
-from lineside_plugins.tasks.condition.config import ConditionConfig
+from lineside_plugins.tasks.condition.config import ConditionConfig, Head
 from lineside_plugins.tasks.condition.scorers import Constant, Scorer
+from lineside_workers.commands import finetune
+from lineside_workers.commands.parsing import add_window, window_config, window_options
 from lineside_workers.condition import tuning
 from lineside_workers.condition.candidates import Bench, Candidate, Range
 from lineside_workers.condition.heads import Costs
@@ -22,6 +26,7 @@ from lineside_workers.condition.pretraining import Pretrained
 from lineside_workers.condition.run import Recipe
 from lineside_workers.condition.windows import Rows
 from lineside_workers.errors import SettingsError
+from lineside_workers.learning import low_rank
 from lineside_workers.recorded.splitting import Split
 
 
@@ -99,3 +104,39 @@ def test_without_optuna_the_usual_settings_are_taken_unless_trials_are_asked_for
     assert tuning.trials(0) == 0
     with pytest.raises(SettingsError, match=r"--trials 5 needs Optuna.*pip install 'lineside\[tuning\]'"):
         tuning.trials(5)
+
+
+def test_options_of_a_trained_task_give_the_same_task() -> None:
+    """What retraining hands on, tags with units, window and head, is read as it was meant, below zero as well."""
+    task = ConditionConfig(
+        tags={"Flow": "l/min", "Level": ""}, length=12, period_s=60, head=Head.QUANTILES, unit="l",
+        quantiles=(0.1, 0.5, 0.9), alarm_below=-2.5,
+    )  # fmt: skip
+    parser = argparse.ArgumentParser()
+    add_window(parser)
+    finetune.add_head(parser)
+    parser.add_argument("--spread", action="store_true")
+    parser.add_argument("--miss-cost")
+    parser.add_argument("--alarm-cost")
+    model = {"costs": {"miss": 3.0, "alarm": 1.0}, "spread": True}
+    given = parser.parse_args([*window_options(task), *finetune.asked_again(task, model)])
+    assert finetune.task_of(given, window_config(given)) == task
+    assert given.spread
+
+
+def test_low_rank_learns_little_and_is_gone_when_it_is_merged() -> None:
+    """Only the corrections may change; merged, a plain network says the same."""
+    torch.manual_seed(0)
+    encoder, rows = Encoder(8, (6,), 4, dropout=0.0), torch.randn(16, 8)
+    names, before = list(encoder.state_dict()), encoder(rows)
+    low_rank.adapt(encoder, 2)
+    assert torch.equal(encoder(rows), before)
+    assert {n.rsplit(".", 1)[1] for n, p in encoder.named_parameters() if p.requires_grad} == {"down", "up"}
+    optimiser = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=0.1)
+    encoder(rows).square().mean().backward()
+    optimiser.step()
+    corrected = encoder(rows)
+    assert not torch.allclose(corrected, before, atol=1e-4)
+    low_rank.merge(encoder)
+    assert torch.allclose(encoder(rows), corrected, atol=1e-6)
+    assert list(encoder.state_dict()) == names

@@ -54,7 +54,8 @@ def rehearse(
     """How far (K,) intervals must be moved out to cover units they have not met.
 
     ``make`` gives the head for rows that teach, ``learn`` a scorer from those and from rows that calibrate. ``rows``
-    are those that do one or the other, by ``cast``; of units met ``coverage`` is to lie inside. None without a cast.
+    are those that do one or the other, by ``cast``; of units met ``coverage`` is to lie inside. None where nothing is
+    known of units met.
     """
     short, share = [], []
     for teach, calibrate, met in cast:
@@ -68,9 +69,9 @@ def rehearse(
         _, which, count = np.unique(others.unit, return_inverse=True, return_counts=True)
         short.append(problem.short(problem.answer(learned), scorer(others.x), others))
         share.append(1.0 / count[which] / len(count))
-    if not short:
+    every, weight = np.concatenate(short or [np.empty((0, 1))]), np.concatenate(share or [np.empty(0)])
+    if np.isnan(every).all(axis=0).any():
         return None
-    every, weight = np.concatenate(short), np.concatenate(share)
     return np.asarray([_reached(column, weight, coverage) for column in every.T])
 
 
