@@ -152,6 +152,7 @@ def _rehearsed(won: Tried, bench: Bench, known: Rows, say: Say) -> Tried:
     cast = in_order if split.cuts else rehearsal.casts(units, len(split.validation), bench.seed)
     by = rehearsal.rehearse(make, learn, known, cast, problem.coverage)
     if by is None:
+        say("its intervals are as calibrated: too few units to rehearse how they hold on others")
         return won
     say(f"its intervals on units met for the first time, rehearsed: {problem.told(by)}")
     learned = problem.moved_out(won.learned, by)
