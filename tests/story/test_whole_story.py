@@ -203,15 +203,20 @@ async def running(folder: Path, port: int) -> AsyncIterator[tuple[Plc, Line]]:
                     await task
 
 
+async def learn(folder: Path) -> None:
+    """The first version, from a week; and what the machines will show afterwards, in ``after``."""
+    for command in commands("A week becomes a model"):
+        await run(command, folder)
+    assert (folder / "var" / "week-1.html").stat().st_size > 20_000
+    drifting = commands("A sensor drifts")[0][:-3]
+    drifting[drifting.index("--hours") + 1] = str(AFTER_H)
+    await run([*drifting, "--out", "after"], folder)
+
+
 @pytest.mark.timeout(1800)
 async def test_the_page_holds_word_for_word(tmp_path: Path, unused_tcp_port: int) -> None:
     """Record, label, report, train, shadow, canary, full, drift, abstention, retraining, rollback, distilling."""
-    for command in commands("A week becomes a model"):
-        await run(command, tmp_path)
-    assert (tmp_path / "var" / "week-1.html").stat().st_size > 20_000
-    drifting = commands("A sensor drifts")[0][:-3]  # what the machines will show
-    drifting[drifting.index("--hours") + 1] = str(AFTER_H)
-    await run([*drifting, "--out", "after"], tmp_path)
+    await learn(tmp_path)
     shadow, canary, full = commands("Shadow, canary, full")
     await run(shadow, tmp_path)
     live = tmp_path / "live"

@@ -12,6 +12,7 @@ from lineside_workers.hosting.replay import Said, differ
     [
         (Said(False, 40.0, "", (35.0, 45.0)), Said(False, 44.0, "", (38.0, 50.0)), False),
         (Said(False, 40.0, "", (35.0, 45.0)), Said(False, 44.0, "", (41.0, 47.0)), True),
+        (Said(False, 40.0, "", (39.0, 41.0)), Said(False, 44.0, "", (35.0, 50.0)), True),
         (Said(False, 0.2, ""), Said(False, 0.25, ""), False),
         (Said(False, 0.2, ""), Said(False, 0.35, ""), True),
         (Said(False, 40.0, "", (35.0, 45.0)), Said(True, 40.0, "", (35.0, 45.0)), True),
