@@ -6,15 +6,16 @@ A list of numbers costs a hundredth of what a row object does on either side, an
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
-from itertools import repeat
 from typing import Any, TypeAlias, overload
 
 from lineside_plugins.types import Kind, OutputValue, Reason, Recommendation
 
 _Shared: TypeAlias = tuple[str, Kind, str, str, tuple[str, ...]]
 _datetime = datetime.fromisoformat
+_FIELDS = tuple(field.name for field in fields(Recommendation))
 _COLUMNS = ("equipment", "confidence", "interval", "reasons", "end", "lasts_s", "key", "quality")
 
 
@@ -104,44 +105,53 @@ def _plain(column: list[OutputValue]) -> list[object]:
     return [[dict(record) for record in v] if isinstance(v, tuple) else v for v in column]
 
 
-def _recommendations(group: Mapping[str, Any]) -> Iterable[Recommendation]:
-    task, kind, model, version = str(group["task"]), Kind(group["kind"]), str(group["model"]), str(group["version"])
-    names = tuple(map(str, group["names"]))
+def _recommendations(group: Mapping[str, Any]) -> list[Recommendation]:
     count = len(group["at"])
-    values = zip(*map(_cells, group["values"]), strict=True) if names else repeat((), count)
-    intervals, reasons = group["interval"], group["reasons"]
+    ends = [_datetime(end) for end in group["end"]]
     spans = {s: timedelta(seconds=s) for s in set(group["lasts_s"])}  # mostly one
-    for equipment, value, confidence, interval, why, end, lasts_s, key, quality in zip(
+    shared: dict[str, object] = dict.fromkeys(_FIELDS)
+    shared |= {
+        "task": str(group["task"]),
+        "kind": Kind(group["kind"]),
+        "reasons": (),
+        "model": str(group["model"]),
+        "model_version": str(group["version"]),
+    }
+    rows = []
+    for equipment, value, confidence, end, lasts_s, key, quality in zip(
         group["equipment"],
-        values,
+        _values(group, count),
         group["confidence"],
-        repeat(None, count) if intervals is None else intervals,
-        repeat((), count) if reasons is None else reasons,
-        group["end"],
+        ends,
         group["lasts_s"],
         group["key"],
         group["quality"],
         strict=True,
     ):
-        window_end = _datetime(end)
-        yield Recommendation.of(
-            {
-                "task": task,
-                "kind": kind,
-                "equipment_id": equipment,
-                "value": dict(zip(names, value, strict=True)),
-                "confidence": confidence,
-                "interval": None if interval is None else (float(interval[0]), float(interval[1])),
-                "reasons": tuple([Reason(str(t), float(w), str(x)) for t, w, x in why]) if why else (),
-                "window_end": window_end,
-                "valid_until": window_end + spans[lasts_s],
-                "model": model,
-                "model_version": version,
-                "key": key,
-                "quality": quality,
-            }
-        )
+        row = shared.copy()  # and what is its own: a third of the time of a dictionary made of everything
+        row["equipment_id"] = equipment
+        row["value"] = value
+        row["confidence"] = confidence
+        row["window_end"] = end
+        row["valid_until"] = end + spans[lasts_s]
+        row["key"] = key
+        row["quality"] = quality
+        rows.append(row)
+    if group["interval"] is not None:
+        for row, pair in zip(rows, group["interval"], strict=True):
+            row["interval"] = None if pair is None else (float(pair[0]), float(pair[1]))
+    if group["reasons"] is not None:
+        for row, why in zip(rows, group["reasons"], strict=True):
+            row["reasons"] = tuple([Reason(str(t), float(w), str(x)) for t, w, x in why])
+    return Recommendation.all_of(rows)
 
 
-def _cells(column: Sequence[Any]) -> Sequence[OutputValue]:
-    return [tuple(v) if isinstance(v, list) else v for v in column]
+def _values(group: Mapping[str, Any], count: int) -> list[dict[str, OutputValue]]:
+    """What each row says; column after column, because a step per row takes twice the time."""
+    names = tuple(map(str, group["names"]))
+    shared: dict[str, OutputValue] = dict.fromkeys(names)
+    rows = [shared.copy() for _ in range(count)]
+    for name, column in zip(names, group["values"], strict=True):
+        for row, cell in zip(rows, column, strict=True):
+            row[name] = tuple(cell) if isinstance(cell, list) else cell
+    return rows
