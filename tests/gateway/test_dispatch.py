@@ -74,7 +74,7 @@ async def test_the_message_is_celerys_own_and_the_batch_lies_beside_it(broker: E
     async with Redis.from_url(broker.url) as redis:
         producer, line = RequestProducer("gw"), Line(redis)
         request = producer.build(make_batch(3), "tiny", in_s(20), {"limit": 1})
-        await producer.send(line, request)
+        await line.ask(producer.commands(request))
         await line.close()
         assert len(decode_batch(await redis.get(meeting.claim_key(request.id)))) == 3
         assert 20 < await redis.ttl(meeting.claim_key(request.id)) <= 80

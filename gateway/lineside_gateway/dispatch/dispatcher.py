@@ -21,7 +21,7 @@ from lineside_gateway.dispatch.connection import (
     without_password,
 )
 from lineside_gateway.dispatch.errors import BrokerError
-from lineside_gateway.dispatch.line import Line
+from lineside_gateway.dispatch.line import Line, Reply
 from lineside_gateway.dispatch.producer import Request, RequestProducer
 from lineside_gateway.dispatch.results import ResultReader
 from lineside_plugins import meeting
@@ -63,7 +63,7 @@ class Dispatcher(Protocol):
 @dataclass(slots=True)
 class _Pending:
     request: Request
-    answer: asyncio.Future[BatchResult]
+    answer: asyncio.Future[BatchResult | None]  # None: the broker has not taken the request
     sent: bool = False
     looks: int = 0  # how often it has been looked for
     missed: int = 0  # how often in a row it was nowhere
@@ -154,12 +154,7 @@ class CeleryDispatcher:
             async with asyncio.timeout(deadline.timestamp() - now), self._slots[task]:
                 request = self._producer.build(batch, task, deadline, config)
                 pending = self._pending[request.id] = _Pending(request, asyncio.get_running_loop().create_future())
-                await self._send(pending)
-                sent = time.monotonic()
-                result = await pending.answer
-                inference_s = float(result.meta.get("inference_s") or 0.0)
-                self.spent_s["inference"] += inference_s
-                self.spent_s["transfer"] += time.monotonic() - sent - inference_s
+                result = await self._answer(pending)
         except TimeoutError:
             result = BatchResult(Status.EXPIRED, error=self._why_expired(task, pending))
             await self._withdraw(pending)
@@ -185,18 +180,43 @@ class CeleryDispatcher:
         rows = await self._redis.mget(keys) if keys else []
         return [_worker(json.loads(row)) for row in rows if row is not None]
 
-    async def _send(self, pending: _Pending) -> None:
+    async def _answer(self, pending: _Pending) -> BatchResult:
+        """Write the request until the broker has taken it; its answer."""
         wait = FIRST_WAIT_S
         while True:
-            try:
-                await self._producer.send(self._requests, pending.request)
-            except LOSSES:
-                self.counts["retries"] += 1
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT_S)
-            else:
-                pending.sent = True
-                return
+            await self._send(pending)
+            sent = time.monotonic()
+            result = await pending.answer
+            if result is not None:
+                inference_s = float(result.meta.get("inference_s") or 0.0)
+                self.spent_s["inference"] += inference_s
+                self.spent_s["transfer"] += time.monotonic() - sent - inference_s
+                return result
+            self.counts["retries"] += 1
+            pending.answer = asyncio.get_running_loop().create_future()
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
+    async def _send(self, pending: _Pending) -> None:
+        """Write the request, with word of the answers that have been handled since."""
+        handled = self._reader.take_handled()
+
+        def hear(reply: Reply) -> None:
+            if isinstance(reply, Exception):
+                self._reader.give_back(handled)
+                pending.sent = False
+                if not pending.answer.done():
+                    pending.answer.set_result(None)
+
+        commands = (*self._reader.acknowledging(handled), *self._producer.commands(pending.request))
+        try:
+            await self._requests.tell(commands, hear)
+            pending.sent = True
+        except LOSSES as e:
+            hear(e)
+        except asyncio.CancelledError:
+            self._reader.give_back(handled)
+            raise
 
     async def _withdraw(self, pending: _Pending | None) -> None:
         if pending is not None and pending.sent:
@@ -218,7 +238,7 @@ class CeleryDispatcher:
         for pending in [p for p in self._pending.values() if p.sent and not p.answer.done()]:
             if not await self._redis.exists(meeting.claim_key(pending.request.id)):
                 self.counts["resent"] += 1
-                await self._producer.send(self._requests, pending.request)
+                await self._requests.ask(self._producer.commands(pending.request))
 
     async def _look_for_lost(self) -> None:
         """Send again what is neither queued, nor with a worker, nor answered.
@@ -239,7 +259,7 @@ class CeleryDispatcher:
                         if pending.missed >= LOST_AFTER_LOOKS:
                             pending.missed = 0
                             self.counts["resent"] += 1
-                            await self._producer.send(self._requests, pending.request)
+                            await self._requests.ask(self._producer.commands(pending.request))
 
     def _why_expired(self, task: str, pending: _Pending | None) -> str:
         if not self.connected:

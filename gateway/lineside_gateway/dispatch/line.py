@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 Buffer: TypeAlias = bytes | memoryview
+Reply: TypeAlias = list[Any] | Exception  # of each command; or why there is none
 Command: TypeAlias = Sequence[str | int | Buffer | tuple[Buffer, ...]]  # a tuple is one value in several pieces
 
 _LARGE_BYTES = 6000  # as redis-py has it: what is larger is not copied next to its neighbours
@@ -35,7 +36,7 @@ _DEAF = asyncio.Protocol()
 class _Exchange:
     since: float
     wanted: int
-    answer: asyncio.Future[list[Any]]
+    hear: Callable[[Reply], None]
     replies: list[Any] = field(default_factory=list)
 
 
@@ -56,12 +57,11 @@ class Line(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def ask(self, commands: Iterable[Command]) -> list[Any]:
-        """The reply to each command, in order; the broker runs them one after the other, others' in between.
+    async def tell(self, commands: Iterable[Command], hear: Callable[[Reply], None]) -> None:
+        """Write ``commands`` and wait for nothing; ``hear`` is given what ``ask`` would have returned or raised.
 
         Raises:
-            RedisError, OSError: The broker is lost, and nobody knows which of them it has run.
-            ResponseError: It refused one; the others have been run.
+            RedisError, OSError: There is no connection: nothing was written, and nothing will be heard.
         """
         pieces, count = _packed(commands)
         if self._transport is None:
@@ -69,16 +69,26 @@ class Line(asyncio.Protocol):
                 if self._transport is None:  # another exchange may have connected meanwhile
                     await self._connect()
         loop = asyncio.get_running_loop()
-        exchange = _Exchange(loop.time(), count, loop.create_future())
-        self._open.append(exchange)
+        self._open.append(_Exchange(loop.time(), count, hear))
         if self._watch is None:
             self._watch = loop.call_later(IO_TIMEOUT_S, self._look)
         self._write(pieces)
-        replies = await exchange.answer
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                raise reply
-        return replies
+
+    async def ask(self, commands: Iterable[Command]) -> list[Any]:
+        """The reply to each command, in order; the broker runs them one after the other, others' in between.
+
+        Raises:
+            RedisError, OSError: The broker is lost, and nobody knows which of them it has run.
+            ResponseError: It refused one; the others have been run.
+        """
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+
+        def hear(reply: Reply) -> None:
+            if not answer.done():  # cancelled: nobody waits for it any more
+                answer.set_exception(reply) if isinstance(reply, Exception) else answer.set_result(reply)
+
+        await self.tell(commands, hear)
+        return await answer
 
     async def close(self) -> None:
         """Close the connection for good: what is asked afterwards is lost, and opens no other."""
@@ -98,8 +108,8 @@ class Line(asyncio.Protocol):
                 exchange.replies.append(_reply(reply))
                 if len(exchange.replies) == exchange.wanted:
                     self._open.popleft()
-                    if not exchange.answer.done():  # cancelled: nobody waits for it any more
-                        exchange.answer.set_result(exchange.replies)
+                    refused = next((r for r in exchange.replies if isinstance(r, ResponseError)), None)
+                    exchange.hear(refused or exchange.replies)
         except (hiredis.HiredisError, ConnectionLostError) as e:
             self._lose(e if isinstance(e, ConnectionLostError) else InvalidResponse(f"not a Redis server: {e}"))
 
@@ -163,8 +173,7 @@ class Line(asyncio.Protocol):
         self._transport, self._fd = None, -1
         lost, self._open = self._open, deque()
         for exchange in lost:
-            if not exchange.answer.done():
-                exchange.answer.set_exception(error)
+            exchange.hear(error)
 
 
 def _closed() -> ConnectionLostError:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
-from lineside_gateway.dispatch.line import Line
+from lineside_gateway.dispatch.line import Command
 from lineside_plugins import meeting
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import batch_pieces, sign
@@ -50,7 +50,7 @@ class Request:
 
 
 class RequestProducer:
-    """Builds and sends requests for one gateway."""
+    """Builds requests for one gateway."""
 
     def __init__(self, gateway_id: str, hmac_key: bytes = b"") -> None:
         """With an ``hmac_key`` every request is signed, tensor included."""
@@ -79,13 +79,11 @@ class RequestProducer:
             deadline_s=deadline.timestamp(),
         )
 
-    async def send(self, line: Line, request: Request) -> None:
-        """Write the batch, then its message. Raises redis-py's errors; the caller tries again."""
-        await line.ask(
-            (
-                ("SET", meeting.claim_key(request.id), request.claim, "PX", request.ttl_ms(time.time())),
-                ("LPUSH", request.queue, request.message),
-            )
+    def commands(self, request: Request) -> tuple[Command, ...]:
+        """What hands ``request`` to the broker: its batch, then its message."""
+        return (
+            ("SET", meeting.claim_key(request.id), request.claim, "PX", request.ttl_ms(time.time())),
+            ("LPUSH", request.queue, request.message),
         )
 
     async def known(self, redis: Redis, request: Request) -> bool:

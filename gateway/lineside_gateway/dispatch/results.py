@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ _BLOCK_MS = 1000  # well below the line's IO_TIMEOUT_S
 
 @dataclass(slots=True)
 class ResultReader:
-    """Hands each answer to ``handle`` once it is verified, and acknowledges it with the next read.
+    """Hands each answer to ``handle`` once it is verified, and acknowledges it with the next write.
 
     ``handle`` gets the request's id and its result. What a former process of this gateway read but did not
     acknowledge comes first. ``on_reconnect`` runs when a lost broker is back and its answers have been read.
@@ -39,7 +39,7 @@ class ResultReader:
     hmac_key: bytes = b""
     counts: Counter[str] = field(default_factory=Counter)
     connected: bool = False
-    _done: list[bytes] = field(default_factory=list)
+    _handled: list[bytes] = field(default_factory=list)
 
     async def run(self) -> None:
         """Read until cancelled; a lost broker is tried again with a growing wait."""
@@ -78,24 +78,38 @@ class ResultReader:
 
     async def _read_again(self) -> None:
         """All that this gateway has read before and not acknowledged."""
-        while await self._read("0") and self._done:
+        while await self._read("0") and self._handled:
             pass
 
+    def take_handled(self) -> list[bytes]:
+        """Answers that have been handled, for whoever writes to the broker next; ``give_back`` what is not written."""
+        handled, self._handled = self._handled, []
+        return handled
+
+    def give_back(self, handled: Sequence[bytes]) -> None:
+        """Acknowledge ``handled`` with the next write."""
+        self._handled += handled
+
+    def acknowledging(self, handled: Sequence[bytes]) -> list[Command]:
+        """What says that ``handled`` need not be read again, nor kept."""
+        return [("XACK", self._stream, GROUP, *handled), ("XDEL", self._stream, *handled)] if handled else []
+
     async def _read(self, start: str, block_ms: int = _BLOCK_MS) -> bool:
-        """One page, after the acknowledgement of the page before; whether there was any."""
-        commands: list[Command] = []
-        done = self._done
-        if done:
-            commands = [("XACK", self._stream, GROUP, *done), ("XDEL", self._stream, *done)]
+        """One page, after the acknowledgement of what is still to be acknowledged; whether there was any."""
         read: Command = ("XREADGROUP", "GROUP", GROUP, self.gateway_id, "COUNT", _READ_COUNT, "BLOCK", block_ms,
                          "STREAMS", self._stream, start)  # fmt: skip
-        replies = await self.line.ask([*commands, read])
-        self._done = []
+        handled = self.take_handled()
+        try:
+            replies = await self.line.ask([*self.acknowledging(handled), read])
+        except LOSSES:
+            self.give_back(handled)
+            raise
         streams: Any = replies[-1]
         messages: list[tuple[bytes, list[bytes] | None]] = streams[0][1] if streams else []
         for number, fields in messages:
             if await self._deliver(fields):
-                self._done.append(number)
+                self._handled.append(number)
+        await asyncio.sleep(0)  # who waited for these answers may write at once, and acknowledge them
         return bool(messages)
 
     async def _deliver(self, pairs: list[bytes] | None) -> bool:
