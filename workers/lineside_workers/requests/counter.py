@@ -45,6 +45,16 @@ class Delivery(NamedTuple):
     queue: str = ""
 
 
+class Answer(NamedTuple):
+    """What is said to one delivery, on which stream; ``heard`` is told whether it was the first answer."""
+
+    delivery: Delivery
+    stream: str
+    body: bytes
+    signature: str
+    heard: Callable[[bool], object]
+
+
 class Errand(NamedTuple):
     """A command and who hears its reply; ``once`` for what must not be repeated when nobody knows whether it ran."""
 
@@ -56,13 +66,14 @@ class Errand(NamedTuple):
 class Counter:
     """Takes deliveries in and answers out, one at a time, in one thread at a time."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, most_taken: int = 2) -> None:
+        """At most ``most_taken`` requests are taken at once."""
         self._line = line
-        self._taken_key = meeting.taken_key(uuid.uuid4().hex)
+        self._taken_keys = [meeting.taken_key(f"{uuid.uuid4().hex}:{n}") for n in range(most_taken)]
         self._open: Delivery | None = None
         self._outbox: list[Errand] = []  # leaves with the next batch that begins, or when none follows
         self._away: list[Errand] = []  # written; the replies are still to be read
-        self._found: list[Reply] | None = None
+        self._found: list[Reply] = []  # whose claims are still to be heard, the first one last
         self._taken: list[Delivery] = []
         self._refused = False
         self._answered: set[str] = set()
@@ -113,27 +124,29 @@ class Counter:
         found, self._taken = self._taken, []
         return found
 
-    def answer(
-        self, delivery: Delivery, stream: str, body: bytes, signature: str, heard: Callable[[bool], object]
-    ) -> None:
-        """Put the answer to ``delivery`` among what leaves next; ``heard`` is told whether it was the first."""
-        keys = (
-            meeting.claim_key(delivery.request_id),
-            meeting.attempts_key(delivery.request_id),
-            stream,
-            meeting.UNACKED_INDEX,
-            meeting.UNACKED,
-        )
-        arguments = (meeting.REPLY_MAX_ENTRIES, delivery.request_id, body, signature, delivery.tag)
+    def answer(self, answers: Sequence[Answer]) -> None:
+        """Put ``answers`` among what leaves next; they arrive together."""
+        if not answers:
+            return
+        keys: list[str] = []
+        arguments: list[str | bytes] = []
+        for delivery, stream, body, signature, _ in answers:
+            request_id = delivery.request_id
+            keys += (meeting.claim_key(request_id), meeting.attempts_key(request_id), stream)
+            keys += (meeting.UNACKED_INDEX, meeting.UNACKED)
+            arguments += (request_id, body, signature, delivery.tag)
 
         def hear(reply: Reply) -> None:
             if isinstance(reply, ResponseError):
-                logger.error("answer refused by the broker request=%s error=%s", delivery.request_id, reply)
+                ids = ",".join(answer.delivery.request_id for answer in answers)
+                logger.error("answer refused by the broker request=%s error=%s", ids, reply)
                 return
-            self._answered.add(delivery.tag)
-            heard(bool(reply))
+            for answer, first in zip(answers, reply, strict=True):
+                self._answered.add(answer.delivery.tag)
+                answer.heard(bool(first))
 
-        self._outbox.append(Errand(("EVAL", ANSWER, len(keys), *keys, *arguments), hear))
+        command = ("EVAL", ANSWER, len(keys), *keys, meeting.REPLY_MAX_ENTRIES, *arguments)
+        self._outbox.append(Errand(command, hear))
 
     def park(self, delivery: Delivery, task: str, config: Mapping[str, object], cause: str, now: float) -> None:
         """Keep the claim for a day under its cause, to look into and to try again; leaves before the answer."""
@@ -210,25 +223,26 @@ class Counter:
         """Asks for the next messages; each claim follows as a reply of its own."""
         if not queues or self._refused:
             return []
-        keys = (self._taken_key, meeting.UNACKED_INDEX, meeting.UNACKED, *queues)
-        return most * [
-            Errand(("EVAL", TAKE, len(keys), *keys, time.time()), self._hear_taken, once=True),
-            Errand(("GET", self._taken_key), self._hear_claim, once=True),
-            Errand(("UNLINK", self._taken_key), once=True),
+        to = self._taken_keys[:most]
+        keys = (meeting.UNACKED_INDEX, meeting.UNACKED, *to, *queues)
+        return [
+            Errand(("EVAL", TAKE, len(keys), *keys, time.time(), len(to)), self._hear_taken, once=True),
+            *(Errand(("GET", key), self._hear_claim, once=True) for key in to),
+            Errand(("UNLINK", *to), once=True),
         ]
 
     def _hear_taken(self, reply: Reply) -> None:
-        self._found = None
+        self._found = []
         if not isinstance(reply, ResponseError):
-            self._found = reply
+            self._found = reply[::-1]
         elif "NOPERM" in str(reply):
             self._refused = True
             logger.warning("batches are not fetched ahead; renew the worker's user from docker/users.acl: %s", reply)
 
     def _hear_claim(self, reply: Reply) -> None:
-        if self._found is None:
+        if not self._found:
             return
-        message, request_id, tag, queue, attempts, left_ms = self._found
+        message, request_id, tag, queue, attempts, left_ms = self._found.pop()
         claim = None if isinstance(reply, ResponseError) else reply
         self._taken.append(
             Delivery(request_id.decode(), claim, attempts + 1, _left_s(left_ms), tag.decode(), message, queue.decode())
