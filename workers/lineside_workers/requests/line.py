@@ -5,6 +5,9 @@ What is sent may be answered later: the broker works while the worker computes.
 
 from __future__ import annotations
 
+import socket
+import ssl
+import struct
 import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -113,7 +116,20 @@ class Line:
         self._connection.connect()  # by way of sentinels where there are any; logged in, over TLS where that is wanted
         # redis-py has no public way to its socket; kombu's Redis transport uses the same name.
         self._socket = self._connection._sock  # noqa: SLF001
+        if not isinstance(self._socket, ssl.SSLSocket):
+            _limit_in_kernel(self._socket, _ANSWER_WITHIN_S)
         self._replies = Replies(self._socket)
+
+
+def _limit_in_kernel(plain: socket.socket, seconds: float) -> None:
+    """Have the kernel keep the time limit of ``plain``.
+
+    Python itself asks the kernel twice for every read and write, and lets another thread go first each time.
+    """
+    limit = struct.pack("@ll", int(seconds), round(seconds % 1 * 1e6))
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    plain.settimeout(None)
 
 
 def _packed(commands: Sequence[Command]) -> bytes:

@@ -7,6 +7,8 @@ Source: Redis serialization protocol, version 2.
 
 from __future__ import annotations
 
+import ssl
+from socket import MSG_WAITALL
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -23,7 +25,7 @@ _NOT_NOW = (b"LOADING", b"MASTERDOWN", b"READONLY")  # it starts, or is master n
 class Readable(Protocol):
     """A socket, plain or TLS."""
 
-    def recv_into(self, buffer: memoryview, /) -> int:
+    def recv_into(self, buffer: memoryview, nbytes: int, flags: int, /) -> int:
         """Bytes read; 0 when the other side has closed."""
         ...
 
@@ -33,6 +35,7 @@ class Replies:
 
     def __init__(self, socket: Readable) -> None:
         self._socket = socket
+        self._all = 0 if isinstance(socket, ssl.SSLSocket) else MSG_WAITALL  # one call for a whole batch
         self._held = bytearray(SMALL_BYTES)
         self._view = memoryview(self._held)
         self._at = self._end = 0  # of what has been read and not handed out
@@ -84,7 +87,7 @@ class Replies:
         into[:have] = self._view[self._at : self._at + have]
         self._at += have
         while have < whole:
-            have += self._some(into[have:])
+            have += self._some(into[have:], self._all)
         return into[:size].toreadonly()
 
     def _more(self) -> None:
@@ -97,8 +100,8 @@ class Replies:
             raise InvalidResponse(f"the broker sent a line of more than {SMALL_BYTES} bytes")
         self._end += self._some(self._view[self._end :])
 
-    def _some(self, into: memoryview) -> int:
-        count = self._socket.recv_into(into)
+    def _some(self, into: memoryview, flags: int = 0) -> int:
+        count = self._socket.recv_into(into, 0, flags)
         if not count:
             raise ConnectionLostError("the broker closed the connection")
         return count
