@@ -45,16 +45,6 @@ class Delivery(NamedTuple):
     queue: str = ""
 
 
-class Answer(NamedTuple):
-    """What is said to one delivery, on which stream; ``heard`` is told whether it was the first answer."""
-
-    delivery: Delivery
-    stream: str
-    body: bytes
-    signature: str
-    heard: Callable[[bool], object]
-
-
 class Errand(NamedTuple):
     """A command and who hears its reply; ``once`` for what must not be repeated when nobody knows whether it ran."""
 
@@ -124,29 +114,27 @@ class Counter:
         found, self._taken = self._taken, []
         return found
 
-    def answer(self, answers: Sequence[Answer]) -> None:
-        """Put ``answers`` among what leaves next; they arrive together."""
-        if not answers:
-            return
-        keys: list[str] = []
-        arguments: list[str | bytes] = []
-        for delivery, stream, body, signature, _ in answers:
-            request_id = delivery.request_id
-            keys += (meeting.claim_key(request_id), meeting.attempts_key(request_id), stream)
-            keys += (meeting.UNACKED_INDEX, meeting.UNACKED)
-            arguments += (request_id, body, signature, delivery.tag)
+    def answer(
+        self, delivery: Delivery, stream: str, body: bytes, signature: str, heard: Callable[[bool], object]
+    ) -> None:
+        """Put the answer to ``delivery`` among what leaves next; ``heard`` is told whether it was the first."""
+        keys = (
+            meeting.claim_key(delivery.request_id),
+            meeting.attempts_key(delivery.request_id),
+            stream,
+            meeting.UNACKED_INDEX,
+            meeting.UNACKED,
+        )
+        arguments = (meeting.REPLY_MAX_ENTRIES, delivery.request_id, body, signature, delivery.tag)
 
         def hear(reply: Reply) -> None:
             if isinstance(reply, ResponseError):
-                ids = ",".join(answer.delivery.request_id for answer in answers)
-                logger.error("answer refused by the broker request=%s error=%s", ids, reply)
+                logger.error("answer refused by the broker request=%s error=%s", delivery.request_id, reply)
                 return
-            for answer, first in zip(answers, reply, strict=True):
-                self._answered.add(answer.delivery.tag)
-                answer.heard(bool(first))
+            self._answered.add(delivery.tag)
+            heard(bool(reply))
 
-        command = ("EVAL", ANSWER, len(keys), *keys, meeting.REPLY_MAX_ENTRIES, *arguments)
-        self._outbox.append(Errand(command, hear))
+        self._outbox.append(Errand(("EVAL", ANSWER, len(keys), *keys, *arguments), hear))
 
     def park(self, delivery: Delivery, task: str, config: Mapping[str, object], cause: str, now: float) -> None:
         """Keep the claim for a day under its cause, to look into and to try again; leaves before the answer."""

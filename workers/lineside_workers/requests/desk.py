@@ -17,7 +17,7 @@ from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status, WireError, decode_batch, encode_result, sign, verify
 from lineside_workers.requests import joining
 from lineside_workers.requests.beside import Beside
-from lineside_workers.requests.counter import Answer, Counter, Delivery
+from lineside_workers.requests.counter import Counter, Delivery
 from lineside_workers.requests.figures import Figures
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class Desk:
             return
         if found.status is Status.PARKED:
             self.counter.park(request.delivery, request.task, request.config, found.error, self.clock())
-        self._reply([(request, found)])
+        self._reply(request, found)
 
     def _batch(self, request: Request, claim: bytes | memoryview) -> WindowBatch | BatchResult:
         task, delivery = request.task, request.delivery
@@ -173,7 +173,8 @@ class Desk:
             results = [self.host.answer(first.task, first.config, batch) for batch in batches]
         else:
             results = joining.split(result, batches)
-        self._reply([(request, part) for (request, _), part in zip(group, results, strict=True)])
+        for (request, _), part in zip(group, results, strict=True):
+            self._reply(request, part)
         self._took_s[first.task] = time.monotonic() - started
         self.figures.answer_s += self._took_s[first.task]
 
@@ -196,19 +197,12 @@ class Desk:
                 self._look_at(read_request(delivery))
                 most -= 1
 
-    def _reply(self, said: Sequence[tuple[Request, BatchResult]]) -> None:
-        answers = []
-        for request, result in said:
-            if str(request.meta["reply"]).startswith(meeting.reply_stream("")):
-                answers.append(self._answer_to(request, result))
-            else:
-                refused = request.delivery.request_id, request.meta["reply"]
-                logger.warning("reply stream refused request=%s stream=%s", *refused)
-                self.counter.drop(request.delivery)
-        self.counter.answer(answers)
-
-    def _answer_to(self, request: Request, result: BatchResult) -> Answer:
-        delivery = request.delivery
+    def _reply(self, request: Request, result: BatchResult) -> None:
+        delivery, stream = request.delivery, str(request.meta["reply"])
+        if not stream.startswith(meeting.reply_stream("")):
+            logger.warning("reply stream refused request=%s stream=%s", delivery.request_id, stream)
+            self.counter.drop(delivery)
+            return
         figures = {**result.meta, "worker": self.node, "attempts": delivery.attempts}
         body = encode_result(replace(result, meta=figures))
         signature = sign(self.hmac_key, {"id": delivery.request_id}, body) if self.hmac_key else ""
@@ -219,7 +213,7 @@ class Desk:
             self.figures.inference_s += float(result.meta.get("inference_s") or 0.0)
             request.heard(result.status if first else None)
 
-        return Answer(delivery, str(request.meta["reply"]), body, signature, count)
+        self.counter.answer(delivery, stream, body, signature, count)
 
 
 def read_request(delivery: Delivery) -> Request:

@@ -50,20 +50,12 @@ return 1
 """
 
 # Whoever removes the claim answers: a request that two workers hold at once is answered once. The message of either
-# is acknowledged. Answers to several requests arrive together. KEYS, for each: claim, attempts, stream, unacked index,
-# unacked. ARGV: most entries, then for each: id, body, hmac, tag.
+# is acknowledged. KEYS: claim, attempts, stream, unacked index, unacked. ARGV: most entries, id, body, hmac, tag.
 ANSWER = """
-local first = {}
-for n = 0, #KEYS / 5 - 1 do
-  local claim, attempts, stream, index, unacked = unpack(KEYS, 5 * n + 1, 5 * n + 5)
-  local id, body, hmac, tag = unpack(ARGV, 4 * n + 2, 4 * n + 5)
-  redis.call('ZREM', index, tag)
-  redis.call('HDEL', unacked, tag)
-  first[n + 1] = redis.call('UNLINK', claim)
-  if first[n + 1] == 1 then
-    redis.call('UNLINK', attempts)
-    redis.call('XADD', stream, 'MAXLEN', '~', ARGV[1], '*', 'id', id, 'body', body, 'hmac', hmac)
-  end
-end
-return first
+redis.call('ZREM', KEYS[4], ARGV[5])
+redis.call('HDEL', KEYS[5], ARGV[5])
+if redis.call('UNLINK', KEYS[1]) == 0 then return 0 end
+redis.call('UNLINK', KEYS[2])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[1], '*', 'id', ARGV[2], 'body', ARGV[3], 'hmac', ARGV[4])
+return 1
 """
