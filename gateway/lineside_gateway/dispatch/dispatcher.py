@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,10 +25,13 @@ from lineside_gateway.dispatch.errors import BrokerError
 from lineside_gateway.dispatch.line import Line, Reply
 from lineside_gateway.dispatch.producer import Request, RequestProducer
 from lineside_gateway.dispatch.results import ResultReader
+from lineside_gateway.dispatch.shared_memory import SharedMemory
 from lineside_plugins import meeting
 from lineside_plugins.memory import keep_freed_memory
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import BatchResult, Status
+
+logger = logging.getLogger(__name__)
 
 NO_CONFIG: Mapping[str, object] = {}
 LOOK_EVERY_S, LOST_AFTER_LOOKS = 1.0, 2
@@ -92,7 +96,8 @@ class CeleryDispatcher:
         self._url = url
         self._redis = connect(url)
         self._requests, self._answers = Line(self._redis), Line(self._redis)
-        self._producer = RequestProducer(gateway_id, hmac_key)
+        self._memory = SharedMemory() if SharedMemory.fits(url) else None
+        self._producer = RequestProducer(gateway_id, hmac_key, self._memory)
         self._reader = ResultReader(self._answers, gateway_id, self._handle, self._resend_lost, hmac_key)
         self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(max_in_flight))
         self._pending: dict[str, _Pending] = {}
@@ -114,6 +119,8 @@ class CeleryDispatcher:
         async with (
             contextlib.AsyncExitStack() as connections
         ):  # closed one and all, also where this is cancelled or one fails
+            if self._memory is not None:
+                connections.callback(self._memory.give_up)
             for close in (self._redis.aclose, self._answers.close, self._requests.close):
                 connections.push_async_callback(close)
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -164,6 +171,7 @@ class CeleryDispatcher:
         finally:
             if pending is not None:
                 self._pending.pop(pending.request.id, None)
+                self._producer.release(pending.request)
         self.counts["failed" if result.status is Status.PARKED else result.status.value] += 1
         return result
 
@@ -227,7 +235,13 @@ class CeleryDispatcher:
     async def _handle(self, request_id: str, result: BatchResult) -> None:
         pending = self._pending.get(request_id)
         if pending is not None and not pending.answer.done():
-            pending.answer.set_result(result)
+            unread = result.status is Status.UNREAD
+            if unread and self._memory is not None and not self._memory.off:
+                logger.info("batches go by the broker, a worker cannot read them from memory: %s", result.error)
+                self._memory.give_up()
+            pending.answer.set_result(None if unread else result)
+            return
+        if result.status is Status.UNREAD:  # by the time it was read its request had ended
             return
         self.counts["late"] += 1
         if self._on_late is not None:

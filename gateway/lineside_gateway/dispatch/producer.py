@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 
 from lineside_gateway.dispatch.line import Command
+from lineside_gateway.dispatch.shared_memory import SharedMemory
 from lineside_plugins import meeting
 from lineside_plugins.types import WindowBatch
 from lineside_plugins.wire import batch_pieces, sign
@@ -52,8 +53,12 @@ class Request:
 class RequestProducer:
     """Builds requests for one gateway."""
 
-    def __init__(self, gateway_id: str, hmac_key: bytes = b"") -> None:
-        """With an ``hmac_key`` every request is signed, tensor included."""
+    def __init__(self, gateway_id: str, hmac_key: bytes = b"", memory: SharedMemory | None = None) -> None:
+        """With an ``hmac_key`` every request is signed, tensor included.
+
+        With a ``memory`` large batches lie there, and only their place goes to the broker.
+        """
+        self._memory = memory
         self._reply = meeting.reply_stream(gateway_id)
         self._origin = f"gateway@{gateway_id}"
         self._key = hmac_key
@@ -80,11 +85,18 @@ class RequestProducer:
         )
 
     def commands(self, request: Request) -> tuple[Command, ...]:
-        """What hands ``request`` to the broker: its batch, then its message."""
+        """What hands ``request`` to the broker: its batch or the place of it, then its message."""
+        place = self._memory.place(request.id, request.claim) if self._memory else None
+        claim = request.claim if place is None else place.encode()
         return (
-            ("SET", meeting.claim_key(request.id), request.claim, "PX", request.ttl_ms(time.time())),
+            ("SET", meeting.claim_key(request.id), claim, "PX", request.ttl_ms(time.time())),
             ("LPUSH", request.queue, request.message),
         )
+
+    def release(self, request: Request) -> None:
+        """The request has ended: nobody reads its batch any more."""
+        if self._memory:
+            self._memory.release(request.id)
 
     async def known(self, redis: Redis, request: Request) -> bool:
         """Whether the broker has the request in its queue or with a worker. Raises redis-py's errors."""

@@ -21,11 +21,14 @@ from lineside_plugins.wire.results import (
     encode_result,
     encode_results,
 )
+from lineside_plugins.wire.shared import BATCH_AT, Place, owner, place_of
 from lineside_plugins.wire.signature import sign, verify
 
 __all__ = [
+    "BATCH_AT",
     "BatchResult",
     "Drift",
+    "Place",
     "Refusal",
     "Said",
     "Status",
@@ -37,6 +40,8 @@ __all__ = [
     "encode_batch",
     "encode_result",
     "encode_results",
+    "owner",
+    "place_of",
     "sign",
     "verify",
 ]

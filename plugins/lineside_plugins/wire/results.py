@@ -24,6 +24,7 @@ class Status(StrEnum):
     FAILED = "failed"  # the task or its model could not run; ``error`` says why
     EXPIRED = "expired"  # nobody ran it before its deadline
     PARKED = "parked"  # it ended its worker again and again and is not tried any more
+    UNREAD = "unread"  # the worker could not read the gateway's memory; the gateway sends the batch by the broker
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from lineside_workers.requests import joining
 from lineside_workers.requests.beside import Beside
 from lineside_workers.requests.counter import Counter, Delivery
 from lineside_workers.requests.figures import Figures
+from lineside_workers.requests.shared_memory import SharedMemory, UnreadError, always
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Request:
     task: str
     meta: Mapping[str, Any]
     heard: Callable[[Status | None], object] = lambda _status: None
+    intact: Callable[[], bool] = always  # whether its batch still is what was read
 
     @property
     def config(self) -> Mapping[str, object]:
@@ -83,6 +85,7 @@ class Desk:
     clock: Callable[[], float] = time.time
     join_windows: int = JOIN_WINDOWS
     figures: Figures = field(default_factory=Figures)
+    memory: SharedMemory = field(default_factory=SharedMemory)
     _held: list[tuple[Request, WindowBatch]] = field(default_factory=list)
     _beside: Beside = field(default_factory=Beside)
     _usual_s: dict[tuple[str, int], float] = field(default_factory=dict)  # by task and windows, of the run before
@@ -120,7 +123,13 @@ class Desk:
             logger.info("%s request=%s attempt=%d", what, request.delivery.request_id, request.delivery.attempts)
             self.counter.drop(request.delivery)
             return
-        found = self._batch(request, request.delivery.claim)
+        try:
+            claim, request.intact = self.memory.find(request.delivery.request_id, request.delivery.claim)
+        except UnreadError as e:
+            self._reply(request, BatchResult(Status.UNREAD, error=f"{self.node}: {e}"))
+            return
+        request.delivery = request.delivery._replace(claim=claim)
+        found = self._batch(request, claim)
         if isinstance(found, WindowBatch):
             self._held.append((request, found))
             return
@@ -174,7 +183,8 @@ class Desk:
         else:
             results = joining.split(result, batches)
         for (request, _), part in zip(group, results, strict=True):
-            self._reply(request, part)
+            gone = BatchResult(Status.UNREAD, error=f"{self.node}: the batch was there no more once it had run")
+            self._reply(request, part if request.intact() else gone)
         self._took_s[first.task] = time.monotonic() - started
         self.figures.answer_s += self._took_s[first.task]
 

@@ -1,0 +1,144 @@
+"""Memory for batches on one machine, from the gateway's side and as a worker reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lineside_gateway.dispatch.shared_memory import SMALLEST_BYTES, SharedMemory
+from lineside_plugins.wire import Place, place_of
+from lineside_workers.requests import shared_memory as reading
+
+LARGE = (b"head", memoryview(b"x" * SMALLEST_BYTES), b"")
+
+
+@pytest.fixture
+def memory():
+    it = SharedMemory()
+    yield it
+    it.give_up()
+    for name in ("r1", "r2"):
+        it.release(name)
+
+
+def test_a_worker_reads_what_was_placed(memory: SharedMemory) -> None:
+    """The pieces one after the other, read-only; the place is small and survives the broker."""
+    place = memory.place("r1", LARGE)
+    assert place is not None
+    claim, intact = reading.SharedMemory().find("r1", place.encode())
+    assert bytes(claim) == b"".join(LARGE)
+    assert isinstance(claim, memoryview)
+    assert claim.readonly
+    assert intact()
+    assert len(place.encode()) < 64
+    assert memory.place("r1", LARGE) == place  # sent again
+
+
+def test_a_block_is_used_again_and_who_reads_on_can_tell(memory: SharedMemory) -> None:
+    """Once released it holds the next batch, in the same file; the reader of the first finds out."""
+    reader = reading.SharedMemory()
+    first = memory.place("r1", LARGE)
+    _, intact = reader.find("r1", first.encode())
+    memory.release("r1")
+    assert intact()  # until somebody else's batch lies there
+    second = memory.place("r2", (b"y" * len(b"".join(LARGE)),))
+    assert (second.pid, second.fd) == (first.pid, first.fd)
+    assert not intact()
+    assert bytes(reader.find("r2", second.encode())[0][:4]) == b"yyyy"
+    with pytest.raises(reading.UnreadError, match="holds no batch of this request"):
+        reader.find("r1", first.encode())
+
+
+def test_a_file_of_the_same_number_is_opened_anew() -> None:
+    """A gateway that closes a block may get its number again for another one."""
+    reader, places = reading.SharedMemory(), []
+    for n in range(2):
+        memory = SharedMemory()
+        places.append(memory.place(f"r{n}", (bytes([n]) * SMALLEST_BYTES,)))
+        assert bytes(reader.find(f"r{n}", places[n].encode())[0][:1]) == bytes([n])
+        memory.release(f"r{n}")
+        memory.give_up()
+    assert places[0] == places[1]
+
+
+def test_what_is_small_or_too_much_goes_by_the_broker() -> None:
+    """Below 64 KiB; or once all that may be held is in use, until something is released."""
+    memory = SharedMemory(most_bytes=4 * SMALLEST_BYTES)
+    assert memory.place("small", (b"x" * (SMALLEST_BYTES - 1),)) is None
+    assert memory.place("huge", (b"x" * (4 * SMALLEST_BYTES),)) is None
+    assert [memory.place(f"r{n}", LARGE) is None for n in range(3)] == [False, False, True]
+    memory.release("r0")
+    assert memory.place("r2", LARGE) is not None
+    for name in ("r1", "r2"):
+        memory.release(name)
+    assert memory.place("other size", (b"x" * (3 * SMALLEST_BYTES),)) is not None  # the free blocks made room
+    memory.give_up()
+
+
+def test_what_was_given_up_leaves_nothing_open() -> None:
+    """Blocks in use are closed as they are released."""
+    memory = SharedMemory()
+    for name in ("a", "b"):
+        memory.place(name, LARGE)
+    memory.release("a")
+    assert len(_blocks_open()) == 2
+    memory.give_up()
+    assert memory.place("c", LARGE) is None
+    assert len(_blocks_open()) == 1
+    memory.release("b")
+    assert _blocks_open() == []
+
+
+def _blocks_open() -> list[str]:
+    names = []
+    for file in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that lists them
+            names.append(str(file.readlink()))
+    return [n for n in names if "lineside batch" in n][::2]  # each has a second number for as long as it is mapped
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    """No such process, another kind of file, a file that is too short or no batch at all; never a crash or a wait."""
+    reader = reading.SharedMemory()
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    with pytest.raises(reading.UnreadError, match="No such file"):
+        reader.find("r", Place(int(gone.stdout), 3, SMALLEST_BYTES).encode())
+    reading_end, writing_end = os.pipe()
+    with pytest.raises(reading.UnreadError, match="holds something else"):
+        reader.find("r", Place(os.getpid(), reading_end, 10).encode())
+    for body in (b"short", b"x" * 4096):
+        path = tmp_path / "file"
+        path.write_bytes(body)
+        with path.open("rb") as f, pytest.raises(reading.UnreadError, match="holds"):
+            reader.find("r", Place(os.getpid(), f.fileno(), 1000).encode())
+    for fd in (reading_end, writing_end):
+        os.close(fd)
+
+
+def test_a_batch_that_came_by_the_broker_is_no_place() -> None:
+    """It is handed on as it is."""
+    assert place_of(b"LSB2" + bytes(100)) is None
+    claim, intact = reading.SharedMemory().find("r", b"LSB2 and more")
+    assert (claim, intact()) == (b"LSB2 and more", True)
+
+
+@pytest.mark.parametrize(
+    ("url", "fits"),
+    [
+        ("redis://:p@127.0.0.1:6379/0", True),
+        ("rediss://localhost:6379/0", True),
+        ("redis://[::1]:6379/0", True),
+        ("unix:///run/redis.sock", True),
+        ("redis://redis:6379/0", False),
+        ("redis://10.0.0.7:6379/0", False),
+        ("sentinel://127.0.0.1:26379/line/0", False),
+    ],
+)
+def test_only_beside_a_broker_of_this_machine(url: str, fits: bool) -> None:
+    """Elsewhere the workers are mostly on other machines."""
+    assert SharedMemory.fits(url) is fits
