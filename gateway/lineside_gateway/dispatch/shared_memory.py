@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from lineside_plugins.wire import BATCH_AT, Place, owner
+from lineside_plugins.wire import BATCH_AT, FILE_NAME, Place, owner
 
 SMALLEST_BYTES = 64 << 10  # what is smaller costs less than opening it would
 MOST_BYTES = 64 << 20  # of all blocks together; what does not fit goes through the broker
@@ -29,7 +29,7 @@ class _Block:
 
     @classmethod
     def of(cls, size: int) -> _Block:
-        fd = os.memfd_create("lineside batch")
+        fd = os.memfd_create(FILE_NAME.removeprefix("memfd:"))
         os.ftruncate(fd, size)
         return cls(fd, memoryview(mmap.mmap(fd, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)))
 

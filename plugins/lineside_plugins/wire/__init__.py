@@ -21,11 +21,12 @@ from lineside_plugins.wire.results import (
     encode_result,
     encode_results,
 )
-from lineside_plugins.wire.shared import BATCH_AT, Place, owner, place_of
+from lineside_plugins.wire.shared import BATCH_AT, FILE_NAME, Place, owner, place_of
 from lineside_plugins.wire.signature import sign, verify
 
 __all__ = [
     "BATCH_AT",
+    "FILE_NAME",
     "BatchResult",
     "Drift",
     "Place",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+FILE_NAME = "memfd:lineside batch"  # as the kernel shows it
 _MAGIC = b"LSM1"
 _PLACE = struct.Struct("<4sIIQ")
 _OWNER = struct.Struct("<4s60s")

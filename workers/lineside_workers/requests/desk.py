@@ -19,7 +19,7 @@ from lineside_workers.requests import joining
 from lineside_workers.requests.beside import Beside
 from lineside_workers.requests.counter import Counter, Delivery
 from lineside_workers.requests.figures import Figures
-from lineside_workers.requests.shared_memory import SharedMemory, UnreadError, always
+from lineside_workers.requests.shared_memory import SharedMemory, UnreadError
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,6 @@ class Request:
     task: str
     meta: Mapping[str, Any]
     heard: Callable[[Status | None], object] = lambda _status: None
-    intact: Callable[[], bool] = always  # whether its batch still is what was read
 
     @property
     def config(self) -> Mapping[str, object]:
@@ -124,7 +123,7 @@ class Desk:
             self.counter.drop(request.delivery)
             return
         try:
-            claim, request.intact = self.memory.find(request.delivery.request_id, request.delivery.claim)
+            claim = self.memory.find(request.delivery.request_id, request.delivery.claim)
         except UnreadError as e:
             self._reply(request, BatchResult(Status.UNREAD, error=f"{self.node}: {e}"))
             return
@@ -183,8 +182,7 @@ class Desk:
         else:
             results = joining.split(result, batches)
         for (request, _), part in zip(group, results, strict=True):
-            gone = BatchResult(Status.UNREAD, error=f"{self.node}: the batch was there no more once it had run")
-            self._reply(request, part if request.intact() else gone)
+            self._reply(request, part)
         self._took_s[first.task] = time.monotonic() - started
         self.figures.answer_s += self._took_s[first.task]
 
