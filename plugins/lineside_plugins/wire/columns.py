@@ -152,6 +152,7 @@ def _values(group: Mapping[str, Any], count: int) -> list[dict[str, OutputValue]
     shared: dict[str, OutputValue] = dict.fromkeys(names)
     rows = [shared.copy() for _ in range(count)]
     for name, column in zip(names, group["values"], strict=True):
-        for row, cell in zip(rows, column, strict=True):
-            row[name] = tuple(cell) if isinstance(cell, list) else cell
+        cells = [tuple(v) if isinstance(v, list) else v for v in column] if list in set(map(type, column)) else column
+        for row, cell in zip(rows, cells, strict=True):
+            row[name] = cell
     return rows

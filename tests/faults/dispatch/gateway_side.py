@@ -4,7 +4,8 @@ Everything between is the gateway's own: pipeline, store, batcher, dispatcher, g
 has closed, what has ended and what the plant was told goes into files that outlive a SIGKILL, one line each.
 SIGUSR1 makes the wall clock of this process jump by an hour, back at the next one.
 
-``python gateway_side.py FOLDER BROKER_URL WINDOWS_PER_S POISON_EVERY [MAX_FILE_BYTES]``
+``python gateway_side.py FOLDER BROKER_URL WINDOWS_PER_S POISON_EVERY [MAX_FILE_BYTES]``; with SHARE_EVEN_SMALL set,
+batches lie in shared memory although they are small.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from lineside_gateway.audit import AuditLog
-from lineside_gateway.dispatch import CeleryDispatcher
+from lineside_gateway.dispatch import CeleryDispatcher, shared_memory
 from lineside_gateway.guard import Guard, Policy, StepReport, WriteBack, target
 from lineside_gateway.guard.decision import Decision
 from lineside_gateway.guard.journal import SqliteJournal
@@ -230,6 +231,8 @@ class Side:
         """Until SIGTERM, and then until all that has closed has ended."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, lambda: setattr(self.windows, "closing", False))
+        if os.environ.get("SHARE_EVEN_SMALL"):
+            shared_memory.SMALLEST_BYTES = 1
         async with CeleryDispatcher("faults", url) as dispatcher:
             parts = Parts(
                 self.feed, self.windows, dispatcher, NoNodes(), self.effects, self.ledger, self.store

@@ -61,6 +61,7 @@ class Rig:
     broker: EmbeddedBroker = field(default_factory=lambda: EmbeddedBroker(_free_port()))
     supervisor: subprocess.Popen[bytes] | None = None
     gateway: subprocess.Popen[bytes] | None = None
+    starts: int = 0  # of the gateway
     log: Any = None
 
     def __enter__(self) -> Rig:
@@ -92,6 +93,8 @@ class Rig:
     def start_gateway(self) -> None:
         side, url = Path(__file__).with_name("gateway_side.py"), self.environment["LINESIDE_BROKER_URL"]
         command = [sys.executable, str(side), str(self.folder), url, str(self.per_s), str(self.poison_every)]
+        self.starts += 1  # its batches lie in shared memory and go by the broker in turn, from one start to the next
+        self.environment["SHARE_EVEN_SMALL"] = "1" if self.starts % 2 else ""
         self.gateway = self._start([*command, *([str(self.max_file_bytes)] if self.max_file_bytes else [])])
 
     def kill(self, what: str) -> None:

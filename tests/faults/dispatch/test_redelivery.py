@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker
+from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker, shared_memory
 from lineside_plugins import WindowBatch
 from lineside_plugins.wire import Status
 from tests.faults.dispatch.rig import VISIBILITY_S
@@ -68,12 +68,17 @@ async def until(holds: Callable[[], object], within_s: float = 120.0) -> None:
         await asyncio.sleep(0.005)
 
 
-@pytest.mark.parametrize("inference_s", [0.15, 0.01], ids=["long batches", "short batches"])
+@pytest.mark.parametrize(
+    ("inference_s", "shared_from_bytes"),
+    [(0.15, shared_memory.SMALLEST_BYTES), (0.01, 1)],
+    ids=["long batches by the broker", "short batches in shared memory"],
+)
 async def test_what_a_killed_worker_held_is_answered_within_one_and_a_half_visibility_timeouts(
     broker: EmbeddedBroker, start_worker: Callable[..., Worker], make_batch: Callable[..., WindowBatch],
-    row: Callable[..., None], inference_s: float,
+    row: Callable[..., None], monkeypatch: pytest.MonkeyPatch, inference_s: float, shared_from_bytes: int,
 ) -> None:  # fmt: skip
     """From the kill to the answer, for every batch that was open then; at its second attempt if it had begun."""
+    monkeypatch.setattr(shared_memory, "SMALLEST_BYTES", shared_from_bytes)
     chance, took, begun, taken = random.Random(8), list[float](), 0, 0
     workers = [start_worker(LINESIDE_REDELIVER_AFTER_S=str(VISIBILITY_S)) for _ in range(2)]
     async with CeleryDispatcher("redelivery", broker.url, max_in_flight=IN_FLIGHT) as dispatcher:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def _opened(place: Place) -> memoryview:
     """The whole file, read-only."""
     path = f"/proc/{place.pid}/fd/{place.fd}"
     try:
-        if FILE_NAME not in os.readlink(path):  # another machine's or container's numbers
+        if FILE_NAME not in str(Path(path).readlink()):  # another machine's or container's numbers
             raise UnreadError(f"{path} holds something else")
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as e:
