@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker, shared_memory
 from lineside_plugins import meeting
-from lineside_plugins.wire import BatchResult, Status, decode_batch, place_of
+from lineside_plugins.wire import FILE_NAME, BatchResult, Status, decode_batch, place_of
 
 
 def in_s(seconds: float) -> datetime:
@@ -26,6 +28,7 @@ def even_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_only_its_place_goes_to_the_broker(broker: EmbeddedBroker, start_worker, make_batch) -> None:
     """The answer is what it would be by the broker; another batch then lies in the same block."""
     start_worker()
+    before = _files()
     async with CeleryDispatcher("gw", broker.url) as d:
         with Redis.from_url(broker.url) as redis:
             waiting = asyncio.create_task(d.submit(make_batch((-3000, 1.5)), "tiny", in_s(20)))
@@ -36,7 +39,20 @@ async def test_only_its_place_goes_to_the_broker(broker: EmbeddedBroker, start_w
         for load, flag in ((1.0, True), (0.0, False), (1.0, True)):
             result = await d.submit(make_batch(load), "tiny", in_s(10))
             assert [r.value["flag"] for r in result.recommendations] == [flag]
+        assert len(_files() - before) == 1
         assert d.counts == {"submitted": 4, "answered": 4}
+    del d
+    assert _files() <= before
+
+
+def _files() -> set[int]:
+    """What this process has open of it, by the kernel's number: Python holds each twice."""
+    found = set()
+    for file in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that lists them
+            if FILE_NAME in str(file.readlink()):
+                found.add(file.stat().st_ino)
+    return found
 
 
 async def test_what_a_worker_cannot_read_is_sent_by_the_broker(
