@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 import shlex
@@ -222,6 +223,22 @@ def sentinel(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[str]:
     for process in started:
         process.kill()
         process.wait()
+
+
+async def test_what_was_opened_to_sentinels_is_closed(sentinel: str) -> None:
+    """After the dispatcher's end a sentinel has no connection but that of whoever looks."""
+    found = sentinels(sentinel)
+    assert found is not None
+    with Redis(port=found.hosts[0][1]) as watcher:
+        async with CeleryDispatcher("gw", sentinel) as d:
+            async with asyncio.timeout(20):
+                while True:
+                    with contextlib.suppress(BrokerError):  # until it knows a master
+                        await d.check()
+                        break
+                    await asyncio.sleep(0.1)
+            assert len(watcher.client_list()) > 1
+        assert len(watcher.client_list()) == 1
 
 
 @pytest.mark.faults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from redis.asyncio import Redis
@@ -46,8 +47,22 @@ def connect(url: str) -> Redis:
     if found.own_password:
         own["password"] = found.own_password
     manager: Any = Sentinel(found.hosts, sentinel_kwargs=own)  # type: ignore[no-untyped-call]  # redis-py
-    client: Redis = manager.master_for(found.master, db=found.db, **options, **found.login, **found.security)
+    client: Redis = manager.master_for(
+        found.master, redis_class=_Master, db=found.db, **options, **found.login, **found.security
+    )
     return client
+
+
+class _Master(Redis):
+    """Whoever is master now. redis-py leaves the connections to the sentinels open."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close those to the master, and those to the sentinels."""
+        manager: Any = self.connection_pool
+        async with contextlib.AsyncExitStack() as connections:  # closed one and all, also where one fails
+            for sentinel in manager.sentinel_manager.sentinels:
+                connections.push_async_callback(sentinel.aclose)
+            await super().aclose(close_connection_pool)
 
 
 def without_password(url: str) -> str:
