@@ -1,10 +1,10 @@
 """Where gateway and workers meet at the broker: the names both sides use. Neither imports the other.
 
 A request is a Celery message (task ``lineside.recommend``, arguments claim key, task, meta) in the queue of its task.
-Its batch lies beside it under the claim key, with a TTL that ends ``CLAIM_SLACK_S`` after the deadline: how much time
-is left is told by the broker, so that the clocks of gateway and worker may differ. ``meta`` is JSON: id, reply
-(stream), config (of the task), and hmac where a key is set. The answer is one entry of the reply stream with
-the fields id, body and hmac.
+Its batch, or the place of it in shared memory (``wire.shared``), lies beside it under the claim key, with a TTL that
+ends ``CLAIM_SLACK_S`` after the deadline: how much time is left is told by the broker, so that the clocks of gateway
+and worker may differ. ``meta`` is JSON: id, reply (stream), config (of the task), and hmac where a key is set. The
+answer is one entry of the reply stream with the fields id, body and hmac.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Dispatcher(Protocol):
 @dataclass(slots=True)
 class _Pending:
     request: Request
-    answer: asyncio.Future[BatchResult | None]  # None: the broker has not taken the request
+    answer: asyncio.Future[BatchResult | None]  # None: to be sent again
     sent: bool = False
     looks: int = 0  # how often it has been looked for
     missed: int = 0  # how often in a row it was nowhere
@@ -189,7 +189,7 @@ class CeleryDispatcher:
         return [_worker(json.loads(row)) for row in rows if row is not None]
 
     async def _answer(self, pending: _Pending) -> BatchResult:
-        """Write the request until the broker has taken it; its answer."""
+        """Write the request until broker and worker have taken it; its answer."""
         wait = FIRST_WAIT_S
         while True:
             await self._send(pending)
