@@ -131,6 +131,24 @@ def test_what_was_given_up_leaves_nothing_open() -> None:
         os.fstat(places["b"].fd)
 
 
+def test_memory_of_a_gateway_that_has_ended_is_given_back(memory: SharedMemory) -> None:
+    """Once another one's is opened: it would be kept for as long as somebody has it open."""
+    code = (
+        "from lineside_gateway.dispatch.shared_memory import SharedMemory; m = SharedMemory(); "
+        f"print(m.place('r', (b'z' * {SMALLEST_BYTES},)).encode().hex(), flush=True); input()"
+    )
+    reader = reading.SharedMemory()
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        claim = bytes.fromhex(other.stdout.readline().decode())
+        place = place_of(claim)
+        inode = Path(f"/proc/{place.pid}/fd/{place.fd}").stat().st_ino
+        assert bytes(reader.find("r", claim)[:2]) == b"zz"
+        other.stdin.write(b"\n")
+    assert f" {inode} " in Path("/proc/self/maps").read_text()
+    reader.find("r1", memory.place("r1", LARGE).encode())
+    assert f" {inode} " not in Path("/proc/self/maps").read_text()
+
+
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     """No such process, another kind of file, one that is shorter than it is said to be; never a crash or a wait."""
     reader = reading.SharedMemory()

@@ -21,7 +21,7 @@ class UnreadError(Exception):
 
 
 class SharedMemory:
-    """Opens places and keeps them open. Not thread-safe."""
+    """Opens places and keeps them open, until their gateway has ended. Not thread-safe."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[int, int], memoryview] = {}
@@ -39,6 +39,7 @@ class SharedMemory:
         memory = self._open.pop((place.pid, place.fd), None)
         if memory is None or memory[:BATCH_AT] != mine or len(memory) < BATCH_AT + place.size:
             memory = _opened(place)  # the gateway has another file of that number by now
+            self._open = {at: m for at, m in self._open.items() if Path(f"/proc/{at[0]}").exists()}
         self._open[place.pid, place.fd] = memory
         if len(self._open) > MOST_OPEN:
             del self._open[next(iter(self._open))]
