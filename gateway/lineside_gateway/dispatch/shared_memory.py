@@ -1,8 +1,8 @@
 """Memory in which the workers of this machine find batches, so that these need not pass through the broker.
 
 A tensor of 393 KB that goes by way of the broker is copied six times, and each copy drives everybody's working set out
-of the processor's caches: a tenth of the CPU of a batch. Blocks are used again and again, because a page that is taken
-anew is cleared and mapped first, which costs what the copies do.
+of the processor's caches: 7 to 10 % of the CPU of a batch. Blocks are used again and again: a page that is taken anew
+is cleared and mapped first, which costs what the copies do.
 """
 
 from __future__ import annotations
