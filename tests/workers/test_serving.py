@@ -18,7 +18,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker
+from lineside_gateway.dispatch import CeleryDispatcher, EmbeddedBroker, shared_memory
 from lineside_gateway.dispatch.parked import drop, parked, retry
 from lineside_plugins import meeting
 from lineside_plugins.wire import Status, encode_batch
@@ -59,10 +59,14 @@ async def test_batches_come_back_as_recommendations(broker: EmbeddedBroker, star
         assert redis.keys(meeting.WORKER_PATTERN) == []
 
 
+@pytest.mark.parametrize(
+    "shared_from_bytes", [shared_memory.SMALLEST_BYTES, 1], ids=["by the broker", "in shared memory"]
+)
 async def test_a_killed_workers_batch_is_answered_once_by_another(
-    broker: EmbeddedBroker, start_worker, make_batch
+    broker: EmbeddedBroker, start_worker, make_batch, monkeypatch: pytest.MonkeyPatch, shared_from_bytes: int
 ) -> None:
     """SIGKILL in the middle of a batch: the broker delivers it again, the dispatcher gets one answer."""
+    monkeypatch.setattr(shared_memory, "SMALLEST_BYTES", shared_from_bytes)
     first = start_worker(LINESIDE_REDELIVER_AFTER_S="2")
     async with CeleryDispatcher("gw", broker.url) as d:
         waiting = asyncio.create_task(d.submit(make_batch((-3000, 1.5)), "tiny", in_s(60)))

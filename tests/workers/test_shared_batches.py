@@ -1,10 +1,9 @@
-"""Batches in shared memory, the whole way with real workers: read, told of when they cannot be, redelivered, parked."""
+"""Batches in shared memory, the whole way with real workers: read, told of when they cannot be, parked."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,20 +68,6 @@ async def test_what_a_worker_cannot_read_is_sent_by_the_broker(
         assert 1 <= tried <= 3
         assert (await d.submit(make_batch(1.0), "tiny", in_s(10))).status is Status.ANSWERED
         assert d.counts["retries"] == tried
-
-
-async def test_a_killed_workers_batch_is_still_there_for_the_next(
-    broker: EmbeddedBroker, start_worker, make_batch
-) -> None:
-    """SIGKILL in the middle of a batch: the block is kept until the request has ended."""
-    first = start_worker(LINESIDE_REDELIVER_AFTER_S="2")
-    async with CeleryDispatcher("gw", broker.url) as d:
-        waiting = asyncio.create_task(d.submit(make_batch((-3000, 1.5)), "tiny", in_s(60)))
-        await asyncio.sleep(0.5)
-        first.end(signal.SIGKILL)
-        start_worker(LINESIDE_REDELIVER_AFTER_S="2")
-        result = await waiting
-        assert (result.status, result.meta["attempts"]) == (Status.ANSWERED, 2)
 
 
 async def test_a_parked_batch_is_kept_whole(broker: EmbeddedBroker, start_worker, make_batch) -> None:

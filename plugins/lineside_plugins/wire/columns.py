@@ -137,13 +137,18 @@ def _recommendations(group: Mapping[str, Any]) -> list[Recommendation]:
         row["key"] = key
         row["quality"] = quality
         rows.append(row)
+    _explain(rows, group)
+    return Recommendation.all_of(rows)
+
+
+def _explain(rows: Sequence[dict[str, object]], group: Mapping[str, Any]) -> None:
+    """Add intervals and reasons, where there are any."""
     if group["interval"] is not None:
         for row, pair in zip(rows, group["interval"], strict=True):
             row["interval"] = None if pair is None else (float(pair[0]), float(pair[1]))
     if group["reasons"] is not None:
         for row, why in zip(rows, group["reasons"], strict=True):
             row["reasons"] = tuple([Reason(str(t), float(w), str(x)) for t, w, x in why])
-    return Recommendation.all_of(rows)
 
 
 def _values(group: Mapping[str, Any], count: int) -> list[dict[str, OutputValue]]:
