@@ -6,21 +6,20 @@ import argparse
 import asyncio
 import json
 import statistics
-import sys
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from benchmarks.dispatch.contestants import Bare, Contestant, Lineside, TaskPerRequest
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.dispatch.contestant import Contestant
+from benchmarks.dispatch.contestants import Bare, Lineside, TaskPerRequest
 from benchmarks.dispatch.environments import EnvironmentMissingError, python_of
-from benchmarks.dispatch.measure import closed_loop, open_loop
+from benchmarks.dispatch.measure import percentile_ms
 from benchmarks.dispatch.model import WINDOWS
 from benchmarks.dispatch.peers import HttpPeer, Server, as_bytes, as_json
+from benchmarks.dispatch.rounds import IN_FLIGHT, Rounds
 
-IN_FLIGHT = 3
-BATCHES, SINGLES = 240, 1500
-SINGLES_IN_FLIGHT = 64
-OPEN_PER_S, OPEN_S = 1000, 5
+SPEED, CPU, SINGLES = "windows_per_s", "cpu_ms", "singles_per_s"
 # Up to 64 requests run at once after a wait of 3 ms, as one would set it for single windows, and as Lineside's own
 # batcher waits; and "tuned" to what is measured here: requests that are batches already, ``IN_FLIGHT`` of them.
 FOR_ANY, TUNED = (64, 3), (IN_FLIGHT, 1)
@@ -31,19 +30,6 @@ SERVERS = {
     "mosec": Server("mosec", "mosec_server.py", "/inference", as_bytes, FOR_ANY),
     "mosec_tuned": Server("mosec", "mosec_server.py", "/inference", as_bytes, TUNED),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one round measured of one contestant."""
-
-    windows_per_s: float
-    cpu_ms: float
-    p50_ms: float
-    p99_ms: float
-    singles_per_s: float = 0.0
-    open_p50_ms: float = 0.0
-    open_p99_ms: float = 0.0
 
 
 def contestants(chosen: list[str]) -> tuple[dict[str, Callable[[], Contestant]], dict[str, str]]:
@@ -62,86 +48,67 @@ def contestants(chosen: list[str]) -> tuple[dict[str, Callable[[], Contestant]],
     return out, skipped
 
 
-async def run(contestant: Contestant, name: str) -> Row:
-    """One round of one contestant."""
-    try:
-        await contestant.start()
-        await closed_loop(contestant.batch, BATCHES // 4, IN_FLIGHT)
-        batches = await closed_loop(contestant.batch, BATCHES, IN_FLIGHT, contestant.processes)
-        row = Row(batches.per_s * WINDOWS, batches.cpu_s * 1e3, batches.latency_ms(50), batches.latency_ms(99))
-        if name not in {"lineside", "task_per_request"}:
-            return row
-        await closed_loop(contestant.single, SINGLES // 8, SINGLES_IN_FLIGHT)
-        singles = await closed_loop(contestant.single, SINGLES, SINGLES_IN_FLIGHT)
-        if name == "task_per_request":  # cannot keep up with the open loop: its queue would only grow
-            return Row(row.windows_per_s, row.cpu_ms, row.p50_ms, row.p99_ms, singles.per_s)
-        paced = await open_loop(contestant.single, OPEN_PER_S, OPEN_S)
-        return Row(
-            row.windows_per_s, row.cpu_ms, row.p50_ms, row.p99_ms, singles.per_s,
-            paced.latency_ms(50), paced.latency_ms(99),
-        )  # fmt: skip
-    finally:
-        await contestant.stop()
+def paired(rounds: Rounds, name: str, figure: str) -> list[float]:
+    """What Lineside's ``figure`` is beside that of ``name``, for each turn or round; empty where one was not run."""
+    ours, its = rounds.seen.get("lineside"), rounds.seen.get(name)
+    return [a / b for a, b in zip(getattr(ours, figure), getattr(its, figure), strict=True)] if ours and its else []
 
 
-def median(rows: list[Row]) -> Row:
-    """Each figure's median over the rounds."""
-    return Row(*(statistics.median(getattr(r, f) for r in rows) for f in Row.__slots__))
+def summary(rounds: Rounds) -> dict[str, object]:
+    """The last line: medians of the ratios of turns (``task_per_request``: of rounds); null where one was not run."""
 
+    def ratio(name: str, figure: str) -> float | None:
+        found = paired(rounds, name, figure)
+        return round(statistics.median(found), 3) if found else None
 
-def summary(rows: dict[str, Row]) -> dict[str, object]:
-    """The last line: Lineside against each of the others; null where one was not run."""
-    ours = rows.get("lineside")
-
-    def ratio(name: str, figure: Callable[[Row, Row], float]) -> float | None:
-        return round(figure(ours, rows[name]), 3) if ours and name in rows else None
-
-    through = {p: ratio(p, lambda us, it: us.windows_per_s / it.windows_per_s) for p in SERVERS}
-    through["task_per_request"] = ratio("task_per_request", lambda us, it: us.singles_per_s / it.singles_per_s)
+    through = {peer: ratio(peer, SPEED) for peer in SERVERS}
+    through["task_per_request"] = ratio("task_per_request", SINGLES)
+    ours = rounds.seen.get("lineside")
     return {
-        "cpu_vs_bare": ratio("bare", lambda us, it: us.cpu_ms / it.cpu_ms),
+        "cpu_vs_bare": ratio("bare", CPU),
         "throughput_vs": through,
-        "cpu_vs": {p: ratio(p, lambda us, it: us.cpu_ms / it.cpu_ms) for p in SERVERS},
-        "p99_ms": round(ours.open_p99_ms, 2) if ours else None,
+        "cpu_vs": {peer: ratio(peer, CPU) for peer in SERVERS},
+        "p99_ms": round(statistics.median(ours.open_p99_ms), 2) if ours else None,
     }
 
 
-def table(rows: dict[str, Row]) -> str:
-    """Medians, one line per contestant."""
-    head = ("", "windows/s", "CPU ms/batch", "p50 ms", "p99 ms", "singles/s", "p50/p99 ms at 1,000/s")
-    lines = [f"{head[0]:18}" + "".join(f"{h:>14}" for h in head[1:6]) + f"{head[6]:>24}"]
-    for name, r in rows.items():
-        figures = f"{r.windows_per_s:14,.0f}{r.cpu_ms:14.2f}{r.p50_ms:14.2f}{r.p99_ms:14.2f}"
-        singles = f"{r.singles_per_s:14,.0f}" if r.singles_per_s else f"{'':14}"
-        paced = f"{r.open_p50_ms:.1f} / {r.open_p99_ms:.1f}" if r.open_p99_ms else ""
-        lines.append(f"{name:18}{figures}{singles}{paced:>24}")
-    return "\n".join(lines)
+def table(rounds: Rounds) -> Table:
+    """A line per contestant: medians over the turns, latencies of all batches, and Lineside beside it."""
+    out = Table(box=None, caption="in brackets: the middle half of the turns", caption_justify="left")
+    out.add_column("")
+    for head in ("windows/s", "CPU ms/batch", "p50 ms", "p99 ms", "singles/s", "p50/p99 ms at 1,000/s",
+                 "Lineside: throughput x", "CPU x"):  # fmt: skip
+        out.add_column(head, justify="right")
+    for name, seen in rounds.seen.items():
+        middle = statistics.median
+        out.add_row(
+            name, f"{middle(seen.windows_per_s):,.0f}", f"{middle(seen.cpu_ms):.2f}",
+            *(f"{percentile_ms(seen.latency_s, p):.2f}" for p in (50, 99)),
+            f"{middle(seen.singles_per_s):,.0f}" if seen.singles_per_s else "",
+            f"{middle(seen.open_p50_ms):.1f} / {middle(seen.open_p99_ms):.1f}" if seen.open_p99_ms else "",
+            *("" if name == "lineside" else _spread(paired(rounds, name, figure)) for figure in (SPEED, CPU)),
+        )  # fmt: skip
+    return out
 
 
-async def main(chosen: list[str], rounds: int) -> int:
-    """Run the rounds, contestants in turn within each, and print."""
+def _spread(ratios: list[float]) -> str:
+    if len(ratios) < 2:
+        return "".join(f"{r:.2f}" for r in ratios)
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+
+
+async def main(chosen: list[str], rounds: int, turns: int) -> int:
+    """Run the rounds and print."""
     runnable, skipped = contestants(chosen)
-    rows: dict[str, list[Row]] = defaultdict(list)
-    for turn in range(rounds):
-        for name, make in runnable.items():
-            if name in skipped:
-                continue
-            try:
-                row = await run(make(), name)
-            except (RuntimeError, OSError, AssertionError) as e:
-                if name in {"bare", "lineside"}:
-                    raise
-                skipped[name] = str(e)
-                continue
-            rows[name].append(row)
-            print(f"round {turn + 1}/{rounds} {name}: {row.windows_per_s:,.0f} windows/s, "
-                  f"{row.cpu_ms:.2f} ms CPU per batch", file=sys.stderr, flush=True)  # fmt: skip
-    medians = {name: median(found) for name, found in rows.items()}
-    print(f"batches of {WINDOWS} windows of 128x24, {IN_FLIGHT} in flight, medians of {rounds} interleaved rounds")
-    print(table(medians))
-    for name, why in skipped.items():
-        print(f"{name}: skipped, {why}")
-    print(json.dumps(summary(medians)))
+    measured = Rounds(runnable)
+    await measured.run(rounds, turns)
+    print(f"batches of {WINDOWS} windows of 128x24, {IN_FLIGHT} in flight, {rounds} starts, {turns} turns after each")
+    console = Console(width=160)
+    console.print(table(measured))
+    for name, why in (skipped | measured.skipped).items():
+        console.print(f"{name}: skipped, {why}", markup=False)
+    print(json.dumps(summary(measured)))
     return 0
 
 
@@ -153,6 +120,7 @@ if __name__ == "__main__":
         epilog="example: python -m benchmarks.dispatch --only bare,lineside --rounds 5",
     )
     parser.add_argument("--only", default=",".join(every), help=f"of {','.join(every)} [all]")
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds [3]")
+    parser.add_argument("--rounds", type=int, default=3, help="how often all start anew [3]")
+    parser.add_argument("--turns", type=int, default=8, help="turns of each after a start [8]")
     given = parser.parse_args()
-    raise SystemExit(asyncio.run(main(given.only.split(","), given.rounds)))
+    raise SystemExit(asyncio.run(main(given.only.split(","), given.rounds, given.turns)))

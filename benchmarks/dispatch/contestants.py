@@ -15,13 +15,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import psutil
 from celery import Celery
 
 from benchmarks.dispatch import task
+from benchmarks.dispatch.contestant import Contestant
 from benchmarks.dispatch.model import Forward, windows
 from benchmarks.dispatch.peers import ROOT, START_WITHIN_S, end, numbers, spawn
 from lineside_gateway import processes
@@ -36,34 +36,10 @@ DEADLINE_S = 30.0
 _CELERY_THREADS = 16
 
 
-class Contestant(Protocol):
-    """One way to run the model."""
-
-    name: str
-    processes: tuple[psutil.Process, ...]
-
-    async def start(self) -> None:
-        """Return once it has answered."""
-        ...
-
-    async def batch(self) -> None:
-        """Answer for 32 windows."""
-        ...
-
-    async def single(self) -> None:
-        """Answer for one window."""
-        ...
-
-    async def stop(self) -> None:
-        """End all its processes."""
-        ...
-
-
-class Bare:
+class Bare(Contestant):
     """The forward pass in this process: what no way of dispatching can beat."""
 
     name = "bare forward pass"
-    processes: tuple[psutil.Process, ...] = ()
 
     async def start(self) -> None:
         """Build the model."""
@@ -81,11 +57,10 @@ class Bare:
         """Nothing runs."""
 
 
-class Lineside:
+class Lineside(Contestant):
     """Micro-batcher and dispatcher of the gateway, embedded broker, one worker process: as ``lineside demo`` runs."""
 
     name = "Lineside"
-    processes: tuple[psutil.Process, ...] = ()
 
     def __init__(self, max_wait_s: float = 0.003) -> None:
         self._max_wait_s = max_wait_s
@@ -156,11 +131,10 @@ class Lineside:
         self._folder.cleanup()
 
 
-class TaskPerRequest:
+class TaskPerRequest(Contestant):
     """Celery as its tutorial has it: one task per window, the tensor in the message, the answer by result backend."""
 
     name = "Celery task per request"
-    processes: tuple[psutil.Process, ...] = ()
 
     async def start(self) -> None:
         """Broker, ``celery worker`` with the solo pool, a client with a thread per request in flight."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -21,18 +21,25 @@ class Loop:
     cpu_s: float
     latency_s: tuple[float, ...]
 
-    def latency_ms(self, percent: float) -> float:
-        """A percentile of the latencies, nearest rank."""
-        ordered = sorted(self.latency_s)
-        return 1e3 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+def percentile_ms(latency_s: Sequence[float], percent: float) -> float:
+    """A percentile of latencies, nearest rank, in ms."""
+    ordered = sorted(latency_s)
+    return 1e3 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
-def cpu_s(processes: Iterable[psutil.Process]) -> float:
-    """User and system time of the processes and all their descendants, and of this one."""
-    rows = {psutil.Process()}
+def tree(processes: Iterable[psutil.Process]) -> set[psutil.Process]:
+    """``processes`` and all their descendants that are alive."""
+    rows: set[psutil.Process] = set()
     for process in processes:
-        rows |= {process, *process.children(recursive=True)}
-    total = 0.0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            rows |= {process, *process.children(recursive=True)}
+    return rows
+
+
+def cpu_s(rows: Iterable[psutil.Process]) -> float:
+    """User and system time of ``rows``, in ticks of 10 ms each, and of this process."""
+    total = time.process_time()
     for row in rows:
         with contextlib.suppress(psutil.NoSuchProcess):
             times = row.cpu_times()
@@ -41,7 +48,7 @@ def cpu_s(processes: Iterable[psutil.Process]) -> float:
 
 
 async def closed_loop(call: Call, calls: int, in_flight: int, processes: Iterable[psutil.Process] = ()) -> Loop:
-    """``calls`` calls, ``in_flight`` at a time, each started when one before it has ended."""
+    """``calls`` calls, ``in_flight`` at a time, each started when one before it has ended; raises what one does."""
     latency: list[float] = []
     numbers = iter(range(calls))
 
@@ -51,31 +58,31 @@ async def closed_loop(call: Call, calls: int, in_flight: int, processes: Iterabl
             await call()
             latency.append(time.perf_counter() - started)
 
-    processes = tuple(processes)
-    cpu, started = cpu_s(processes), time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(in_flight):
-            group.create_task(lane())
+    rows = tree(processes)
+    cpu, started = cpu_s(rows), time.perf_counter()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(in_flight):
+                group.create_task(lane())
+    except ExceptionGroup as e:
+        raise e.exceptions[0] from e
     took = time.perf_counter() - started
-    return Loop(calls / took, (cpu_s(processes) - cpu) / calls, tuple(latency))
+    return Loop(calls / took, (cpu_s(rows) - cpu) / calls, tuple(latency))
 
 
-async def open_loop(call: Call, per_s: float, seconds: float, processes: Iterable[psutil.Process] = ()) -> Loop:
-    """Calls at a fixed rate whether or not the ones before have ended; latency counts from when each was due."""
+async def open_loop(call: Call, per_s: float, seconds: float) -> tuple[float, ...]:
+    """Latencies of calls at a fixed rate, whether or not those before have ended; each counts from when it was due."""
     latency: list[float] = []
 
     async def one(due: float) -> None:
         await call()
         latency.append(time.perf_counter() - due)
 
-    processes = tuple(processes)
-    count = round(per_s * seconds)
-    cpu, started = cpu_s(processes), time.perf_counter()
+    started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
-        for i in range(count):
+        for i in range(round(per_s * seconds)):
             due = started + i / per_s
             if (ahead := due - time.perf_counter()) > 0:
                 await asyncio.sleep(ahead)
             group.create_task(one(due))
-    took = time.perf_counter() - started
-    return Loop(count / took, (cpu_s(processes) - cpu) / count, tuple(latency))
+    return tuple(latency)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import aiohttp
 import numpy as np
 import psutil
 
+from benchmarks.dispatch.contestant import Contestant
+from benchmarks.dispatch.measure import tree
 from benchmarks.dispatch.model import Forward, windows
 from lineside_plugins.memory import KEPT_FREED_MEMORY
 
@@ -40,10 +43,8 @@ class Server:
     joins: tuple[int, ...] = ()
 
 
-class HttpPeer:
+class HttpPeer(Contestant):
     """A model server of another make in an environment of its own, asked over HTTP from this process."""
-
-    processes: tuple[psutil.Process, ...] = ()
 
     def __init__(self, python: Path, server: Server) -> None:
         self.name = server.title
@@ -62,7 +63,7 @@ class HttpPeer:
         self._server = spawn([str(self._python), file, str(port), *map(str, self._program.joins)], env, self._log)
         self.processes = (psutil.Process(self._server.pid),)
         self._url = f"http://127.0.0.1:{port}{self._path}"
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256))
+        self._connect()
         self._many, self._one = self._body(windows()), self._body(windows(1))
         until = time.monotonic() + START_WITHIN_S
         while True:
@@ -92,11 +93,25 @@ class HttpPeer:
                 raise RuntimeError(f"status {response.status}: {said[:200]!r}")
             return numbers(said)
 
+    async def rest(self) -> None:
+        """Stop the server's processes where they are: two of the servers use up to a sixth of a core when not asked."""
+        await self._session.close()
+        _signal(self.processes, signal.SIGSTOP)
+
+    async def wake(self) -> None:
+        """Let them go on; by new connections, as a server may close one that was silent for seconds."""
+        _signal(self.processes, signal.SIGCONT)
+        self._connect()
+
     async def stop(self) -> None:
         """Client and server with all its processes."""
         await self._session.close()
+        _signal(self.processes, signal.SIGCONT)
         await asyncio.to_thread(end, self._server)
         self._log.close()
+
+    def _connect(self) -> None:
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256))
 
     def _last_line(self) -> str:
         self._log.seek(0)
@@ -148,6 +163,12 @@ def end(server: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
+
+
+def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for row in tree(processes):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            row.send_signal(number)
 
 
 def _free_port() -> int:
