@@ -89,6 +89,9 @@ class AdviceCheck:
         """
         if not isinstance(advice, Advice):
             raise RefusedError(f"the task returned {type(advice).__name__}; expected Advice or None")
+        if not isinstance(advice.value, Mapping):
+            declared = ", ".join(self._outputs.names)
+            raise RefusedError(f"the value is a {type(advice.value).__name__}; expected a dict of {declared}")
         if self._is_plain(advice):
             return advice
         given, names = advice.value, self._outputs.names
@@ -107,19 +110,15 @@ class AdviceCheck:
         if {a.__class__ for a in said} != {Advice}:
             return False
         advice = cast("Collection[Advice]", said)
-        if any(a.reasons or a.interval is not None or a.valid_for_s is not None for a in advice):
-            return False
-        values = [a.value for a in advice]
-        if {len(v) for v in values} != {len(self._rules)} or not _all_within([a.confidence for a in advice], 0.0, 1.0):
-            return False
-        for name, kind, low, high in self._rules:
-            column = [v.get(name) for v in values]
-            if kind is float:
-                if not _all_within(column, low, high):
-                    return False
-            elif {item.__class__ for item in column} != {kind}:
+        for a in advice:
+            if a.reasons or a.interval is not None or a.valid_for_s is not None:
                 return False
-        return True
+        values = [a.value for a in advice]
+        if {v.__class__ for v in values} != {dict} or {len(v) for v in values} != {len(self._rules)}:
+            return False
+        return _all_within([a.confidence for a in advice], 0.0, 1.0) and all(
+            _keeps([v.get(name) for v in values], kind, low, high) for name, kind, low, high in self._rules
+        )
 
     def _is_plain(self, advice: Advice) -> bool:
         """Whether everything it says is of the very type and within the bounds declared; False may be wrong."""
@@ -137,6 +136,11 @@ class AdviceCheck:
             if kind is float and not low <= item <= high:  # type: ignore[operator]  # a float: see above
                 return False
         return True
+
+
+def _keeps(column: list[Any], kind: type | None, low: float, high: float) -> bool:
+    """Whether all are plain values of ``kind`` within the bounds."""
+    return _all_within(column, low, high) if kind is float else {item.__class__ for item in column} == {kind}
 
 
 def _all_within(column: list[Any], low: float, high: float) -> bool:

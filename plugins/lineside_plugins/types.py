@@ -146,7 +146,7 @@ class Reason:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every window, and freezing takes half a microsecond of each
 class Advice:
     """What a task says about one window; the runtime adds who, when and which model to make a Recommendation.
 

@@ -19,11 +19,17 @@ Reply: TypeAlias = Any  # int, bytes, memoryview of a long string, ResponseError
 
 SMALL_BYTES = 1 << 14  # read at once; a longer string goes to a buffer of its own
 _END = b"\r\n"
+_FINE, _ERROR, _NUMBER, _STRING, _LIST = b"+-:$*"
+_CLOSED = "the broker closed the connection"
 _NOT_NOW = (b"LOADING", b"MASTERDOWN", b"READONLY")  # it starts, or is master no more: connect anew, and ask again
 
 
 class Readable(Protocol):
     """A socket, plain or TLS."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Up to so many bytes; none when the other side has closed."""
+        ...
 
     def recv_into(self, buffer: memoryview, nbytes: int, flags: int, /) -> int:
         """Bytes read; 0 when the other side has closed."""
@@ -36,9 +42,7 @@ class Replies:
     def __init__(self, socket: Readable) -> None:
         self._socket = socket
         self._all = 0 if isinstance(socket, ssl.SSLSocket) else MSG_WAITALL  # one call for a whole batch
-        self._held = bytearray(SMALL_BYTES)
-        self._view = memoryview(self._held)
-        self._at = self._end = 0  # of what has been read and not handed out
+        self._held, self._at = b"", 0  # what has been read, and from where on it has not been handed out
 
     def read(self) -> Reply:
         """The next reply; an error the broker answers is returned, not raised. Long strings are read-only views.
@@ -46,28 +50,28 @@ class Replies:
         Raises:
             RedisError, OSError: The broker is lost, or does not speak the protocol.
         """
-        line = self._line()
-        kind, rest = line[:1], line[1:]
-        if kind == b"$":
-            return self._string(int(rest))
-        if kind == b":":
-            return int(rest)
-        if kind == b"+":
-            return rest
-        if kind == b"*":
-            count = int(rest)
-            return None if count < 0 else [self.read() for _ in range(count)]
-        if kind == b"-":
-            if rest.startswith(_NOT_NOW):
-                raise ConnectionLostError(f"the broker says {rest.decode(errors='replace')}")
-            return ResponseError(rest.decode(errors="replace"))
-        raise InvalidResponse(f"the broker's reply starts with {line[:20]!r}; LINESIDE_BROKER_URL names a Redis server")
-
-    def _line(self) -> bytes:
-        while (stop := self._held.find(_END, self._at, self._end)) < 0:
+        while (stop := self._held.find(_END, self._at)) < 0:
             self._more()
-        start, self._at = self._at, stop + len(_END)
-        return bytes(self._view[start:stop])
+        kind, start = self._held[self._at], self._at + 1
+        self._at = stop + 2
+        if kind == _NUMBER:
+            return int(self._held[start:stop])
+        if kind == _STRING:
+            return self._string(int(self._held[start:stop]))
+        if kind == _LIST:
+            count = int(self._held[start:stop])
+            return None if count < 0 else [self.read() for _ in range(count)]
+        return self._word(kind, self._held[start:stop])
+
+    def _word(self, kind: int, rest: bytes) -> Reply:
+        if kind == _FINE:
+            return rest
+        if kind != _ERROR:
+            line = bytes([kind]) + rest[:20]
+            raise InvalidResponse(f"the broker's reply starts with {line!r}; LINESIDE_BROKER_URL names a Redis server")
+        if rest.startswith(_NOT_NOW):
+            raise ConnectionLostError(f"the broker says {rest.decode(errors='replace')}")
+        return ResponseError(rest.decode(errors="replace"))
 
     def _string(self, size: int) -> bytes | memoryview | None:
         if size < 0:
@@ -75,33 +79,30 @@ class Replies:
         whole = size + len(_END)
         if whole > SMALL_BYTES:
             return self._long(size)
-        while self._end - self._at < whole:
+        while len(self._held) - self._at < whole:
             self._more()
         start, self._at = self._at, self._at + whole
-        return bytes(self._view[start : start + size])
+        return self._held[start : start + size]
 
     def _long(self, size: int) -> memoryview:
         whole = size + len(_END)
         into = np.empty(whole, np.uint8).data  # not zeroed, and writable from here only
-        have = min(whole, self._end - self._at)
-        into[:have] = self._view[self._at : self._at + have]
+        have = min(whole, len(self._held) - self._at)
+        into[:have] = self._held[self._at : self._at + have]
         self._at += have
         while have < whole:
-            have += self._some(into[have:], self._all)
+            count = self._socket.recv_into(into[have:], 0, self._all)
+            if not count:
+                raise ConnectionLostError(_CLOSED)
+            have += count
         return into[:size].toreadonly()
 
     def _more(self) -> None:
-        """Read more into the small buffer, after moving what is held to its start."""
-        if self._at:
-            held = self._end - self._at
-            self._view[:held] = bytes(self._view[self._at : self._end])
-            self._at, self._end = 0, held
-        if self._end == SMALL_BYTES:
+        """Read more, behind what is held and not handed out."""
+        rest = self._held[self._at :]
+        if len(rest) > SMALL_BYTES:
             raise InvalidResponse(f"the broker sent a line of more than {SMALL_BYTES} bytes")
-        self._end += self._some(self._view[self._end :])
-
-    def _some(self, into: memoryview, flags: int = 0) -> int:
-        count = self._socket.recv_into(into, 0, flags)
-        if not count:
-            raise ConnectionLostError("the broker closed the connection")
-        return count
+        more = self._socket.recv(SMALL_BYTES)
+        if not more:
+            raise ConnectionLostError(_CLOSED)
+        self._held, self._at = rest + more, 0
