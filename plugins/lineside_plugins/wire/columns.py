@@ -16,7 +16,7 @@ from lineside_plugins.types import Kind, OutputValue, Reason, Recommendation
 _Shared: TypeAlias = tuple[str, Kind, str, str, tuple[str, ...]]
 _datetime = datetime.fromisoformat
 _FIELDS = tuple(field.name for field in fields(Recommendation))
-_COLUMNS = ("equipment", "confidence", "interval", "reasons", "end", "lasts_s", "key", "quality")
+_COLUMNS = frozenset({"equipment", "confidence", "interval", "reasons", "end", "lasts_s", "key", "quality"})
 
 
 class Said(Sequence[Recommendation | None]):

@@ -16,6 +16,8 @@ from lineside_plugins.types import Recommendation, Scalar
 from lineside_plugins.wire.columns import from_columns, to_columns
 from lineside_plugins.wire.errors import UNREADABLE, WireError
 
+NO_FIGURES: Mapping[str, Scalar] = {}
+
 
 class Status(StrEnum):
     """How a batch of windows ended."""
@@ -72,14 +74,14 @@ class BatchResult:
     watched: bool = False
 
 
-def encode_result(result: BatchResult) -> bytes:
-    """The result as UTF-8 JSON."""
+def encode_result(result: BatchResult, figures: Mapping[str, Scalar] = NO_FIGURES) -> bytes:
+    """The result as UTF-8 JSON, its meta with ``figures`` besides."""
     row = {
         "status": result.status.value,
         "recommendations": to_columns(result.recommendations),
         "refused": [[r.index, r.why, r.abstained] for r in result.refused],
         "error": result.error,
-        "meta": dict(result.meta),
+        "meta": {**result.meta, **figures},
     }
     if result.shadow:
         row["shadow"] = to_columns(result.shadow)

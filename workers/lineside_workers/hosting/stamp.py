@@ -27,6 +27,7 @@ class Stamp:
         if not advice:
             return Said({"count": len(batch), "groups": []})
         at, said = list(advice), list(advice.values())
+        intervals, reasons = [a.interval for a in said], [a.reasons for a in said]
         whole = len(at) == len(batch)
         times = _iso_times(batch.end if whole else batch.end[at])
         equipment = batch.equipment_ids if whole else [batch.equipment_ids[i] for i in at]
@@ -41,10 +42,8 @@ class Stamp:
             "equipment": equipment,
             "values": [[a.value[name] for a in said] for name in self.outputs.names],
             "confidence": [a.confidence for a in said],
-            "interval": [a.interval for a in said] if any(a.interval for a in said) else None,
-            "reasons": (
-                [[(r.tag, r.weight, r.text) for r in a.reasons] for a in said] if any(a.reasons for a in said) else None
-            ),
+            "interval": intervals if any(intervals) else None,
+            "reasons": [[(r.tag, r.weight, r.text) for r in why] for why in reasons] if any(reasons) else None,
             "end": times,
             "lasts_s": [self.lasts_s if a.valid_for_s is None else float(a.valid_for_s) for a in said],
             "key": [f"{prefix}{name}|{end}" for name, end in zip(equipment, times, strict=True)],

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic_core import from_json
@@ -211,8 +211,7 @@ class Desk:
             logger.warning("reply stream refused request=%s stream=%s", delivery.request_id, stream)
             self.counter.drop(delivery)
             return
-        figures = {**result.meta, "worker": self.node, "attempts": delivery.attempts}
-        body = encode_result(replace(result, meta=figures))
+        body = encode_result(result, {"worker": self.node, "attempts": delivery.attempts})
         signature = sign(self.hmac_key, {"id": delivery.request_id}, body) if self.hmac_key else ""
 
         def count(first: bool) -> None:

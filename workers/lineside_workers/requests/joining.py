@@ -68,11 +68,13 @@ def _part(result: BatchResult, batch: WindowBatch, start: int, share: float) -> 
         times = (t.replace(tzinfo=UTC) for t in batch.end.tolist())
         windows = set(zip(batch.equipment_ids, times, strict=True))
         shadow = tuple(r for r in shadow if (r.equipment_id, r.window_end) in windows)
-    return replace(
-        result,
+    return BatchResult(
+        result.status,
         recommendations=said.between(start, stop) if isinstance(said, Said) else said[start:stop],
         refused=tuple(replace(r, index=r.index - start) for r in result.refused if start <= r.index < stop),
+        error=result.error,
         meta=meta,
         shadow=shadow,
         drift=tuple(d for d in result.drift if d.equipment_id in own),
+        watched=result.watched,
     )
