@@ -198,20 +198,17 @@ def _packed(commands: Iterable[Command]) -> tuple[list[Buffer], int]:
         count += 1
         small.append(b"*%d\r\n" % len(command))
         for value in command:
-            parts = value if isinstance(value, tuple) else (_encoded(value),)
-            small.append(b"$%d\r\n" % sum(map(len, parts)))
-            for part in parts:
-                if len(part) > _LARGE_BYTES:
-                    pieces += (b"".join(small), part)
+            if not isinstance(value, tuple):
+                part = value.encode() if isinstance(value, str) else b"%d" % value if isinstance(value, int) else value
+                small += (b"$%d\r\n" % len(part), part, b"\r\n")
+                continue
+            small.append(b"$%d\r\n" % sum(map(len, value)))
+            for piece in value:
+                if len(piece) > _LARGE_BYTES:
+                    pieces += (b"".join(small), piece)
                     small.clear()
                 else:
-                    small.append(part)
+                    small.append(piece)
             small.append(b"\r\n")
     pieces.append(b"".join(small))
     return pieces, count
-
-
-def _encoded(value: str | int | Buffer) -> Buffer:
-    if isinstance(value, str):
-        return value.encode()
-    return b"%d" % value if isinstance(value, int) else value
