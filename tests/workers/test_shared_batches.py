@@ -39,7 +39,7 @@ async def test_only_its_place_goes_to_the_broker(broker: EmbeddedBroker, start_w
             result = await d.submit(make_batch(load), "tiny", in_s(10))
             assert [r.value["flag"] for r in result.recommendations] == [flag]
         assert len(_files() - before) == 1
-        assert d.counts == {"submitted": 4, "answered": 4}
+        assert d.counts == {"submitted": 4, "answered": 4, "in_memory": 4}
     del d
     assert _files() <= before
 
@@ -66,8 +66,11 @@ async def test_what_a_worker_cannot_read_is_sent_by_the_broker(
         assert results[0].meta["attempts"] == 1
         tried = d.counts["retries"]
         assert 1 <= tried <= 3
+        placed = d.counts["in_memory"]
+        assert placed == 3
         assert (await d.submit(make_batch(1.0), "tiny", in_s(10))).status is Status.ANSWERED
         assert d.counts["retries"] == tried
+        assert d.counts["in_memory"] == placed
 
 
 async def test_a_parked_batch_is_kept_whole(broker: EmbeddedBroker, start_worker, make_batch) -> None:

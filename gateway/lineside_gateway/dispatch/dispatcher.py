@@ -78,7 +78,7 @@ class CeleryDispatcher:
 
     At most ``max_in_flight`` batches of a task are with the workers; further ones wait for a slot until their
     deadline. ``counts``: submitted = answered + failed + expired + cancelled + pending at any time; beside them
-    retries, resent and late (answers nobody waits for).
+    retries, resent, late (answers nobody waits for) and in_memory (batches that did not go by the broker).
     """
 
     def __init__(
@@ -220,6 +220,8 @@ class CeleryDispatcher:
         try:
             await self._requests.tell(commands, hear)
             pending.sent = True
+            if self._producer.lies_in_memory(pending.request):
+                self.counts["in_memory"] += 1
         except LOSSES as e:
             hear(e)
         except asyncio.CancelledError:

@@ -93,6 +93,10 @@ class RequestProducer:
             ("LPUSH", request.queue, request.message),
         )
 
+    def lies_in_memory(self, request: Request) -> bool:
+        """Whether only the place of its batch goes to the broker."""
+        return self._memory is not None and self._memory.holds(request.id)
+
     def release(self, request: Request) -> None:
         """The request has ended: nobody reads its batch any more."""
         if self._memory:

@@ -73,6 +73,10 @@ class SharedMemory:
         self._used[request_id] = block, place
         return place
 
+    def holds(self, request_id: str) -> bool:
+        """Whether the batch of the request is read from here."""
+        return not self.off and request_id in self._used
+
     def release(self, request_id: str) -> None:
         """The request has ended; its block may hold another. A worker that is late with it reads on until then."""
         block, _ = self._used.pop(request_id, (None, None))
