@@ -179,6 +179,9 @@ def test_a_missing_field_and_a_wrong_type_are_refused() -> None:
         check_advice(Advice({k: v for k, v in GOOD.items() if k != "rows"}, 0.5), OUTPUTS)
     with pytest.raises(RefusedError, match="returned dict"):
         check_advice({}, OUTPUTS)
+    for value, name in ((["flag"] * len(GOOD), "list"), (None, "NoneType"), (0.5, "float")):
+        with pytest.raises(RefusedError, match=f"the value is a {name}; expected a dict of flag"):
+            check_advice(Advice(value, 0.5), OUTPUTS)
 
 
 PLAIN = Outputs(
@@ -198,6 +201,8 @@ PLAIN = Outputs(
         Advice({"flag": True, "share": 0.5, "more": 1.0}, 0.5),
         Advice({"flag": True, "other": 0.5}, 0.5),
         Advice({"flag": True, "share": 0.5}, math.nan),
+        Advice([True, 0.5], 0.5),
+        Advice(None, 0.5),
         Advice({"flag": True, "share": 0.5}, 0.5, valid_for_s=-1.0),
         Abstention("strange"),
         None,
