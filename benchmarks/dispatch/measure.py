@@ -29,11 +29,19 @@ def percentile_ms(latency_s: Sequence[float], percent: float) -> float:
 
 
 def tree(processes: Iterable[psutil.Process]) -> set[psutil.Process]:
-    """``processes`` and all their descendants that are alive."""
+    """``processes`` and all their descendants.
+
+    Raises:
+        RuntimeError: One has ended; its descendants may go on, and would be left out.
+    """
     rows: set[psutil.Process] = set()
     for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                raise RuntimeError(f"process {process.pid} has ended")
             rows |= {process, *process.children(recursive=True)}
+        except psutil.NoSuchProcess as e:
+            raise RuntimeError(f"process {e.pid} has ended") from e
     return rows
 
 
@@ -58,6 +66,7 @@ async def closed_loop(call: Call, calls: int, in_flight: int, processes: Iterabl
             await call()
             latency.append(time.perf_counter() - started)
 
+    processes = tuple(processes)
     rows = tree(processes)
     cpu, started = cpu_s(rows), time.perf_counter()
     try:
@@ -66,8 +75,9 @@ async def closed_loop(call: Call, calls: int, in_flight: int, processes: Iterabl
                 group.create_task(lane())
     except ExceptionGroup as e:
         raise e.exceptions[0] from e
-    took = time.perf_counter() - started
-    return Loop(calls / took, (cpu_s(rows) - cpu) / calls, tuple(latency))
+    took, spent = time.perf_counter() - started, cpu_s(rows) - cpu
+    tree(processes)
+    return Loop(calls / took, spent / calls, tuple(latency))
 
 
 async def open_loop(call: Call, per_s: float, seconds: float) -> tuple[float, ...]:

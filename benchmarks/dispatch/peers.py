@@ -70,9 +70,9 @@ class HttpPeer(Contestant):
             try:
                 await self.single()
                 break
-            except (aiohttp.ClientError, OSError, RuntimeError) as e:
+            except (OSError, RuntimeError) as e:
                 if time.monotonic() > until or self._server.poll() is not None:
-                    raise RuntimeError(f"{self.name} does not answer: {e}; {self._last_line()}") from e
+                    raise RuntimeError(f"{e}; {self._last_line()}") from e
                 await asyncio.sleep(0.2)
         scores = await self._ask(self._many)
         np.testing.assert_allclose(scores, Forward()(windows()), rtol=1e-4, atol=1e-5)
@@ -87,11 +87,14 @@ class HttpPeer(Contestant):
 
     async def _ask(self, body: bytes) -> np.ndarray:
         headers = {"content-type": "application/json" if body[:1] == b"{" else "application/octet-stream"}
-        async with self._session.post(self._url, data=body, headers=headers) as response:
-            said = await response.read()
-            if response.status != 200:
-                raise RuntimeError(f"status {response.status}: {said[:200]!r}")
-            return numbers(said)
+        try:
+            async with self._session.post(self._url, data=body, headers=headers) as response:
+                said = await response.read()
+        except aiohttp.ClientError as e:
+            raise RuntimeError(f"{self.name} does not answer: {e}") from e
+        if response.status != 200:
+            raise RuntimeError(f"status {response.status}: {said[:200]!r}")
+        return numbers(said)
 
     async def rest(self) -> None:
         """Stop the server's processes where they are: two of the servers use up to a sixth of a core when not asked."""
@@ -163,12 +166,15 @@ def end(server: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
+    with contextlib.suppress(ProcessLookupError):  # who has outlived its parent is still of the server's session
+        os.killpg(server.pid, signal.SIGKILL)
 
 
 def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
-    for row in tree(processes):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            row.send_signal(number)
+    with contextlib.suppress(RuntimeError):  # it has ended: who asks it finds out
+        for row in tree(processes):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                row.send_signal(number)
 
 
 def _free_port() -> int:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from benchmarks.dispatch import rounds as under_test
 from benchmarks.dispatch.__main__ import paired, summary, table
 from benchmarks.dispatch.contestant import Contestant
+from benchmarks.dispatch.measure import closed_loop
 from benchmarks.dispatch.rounds import Rounds
 
 ROUNDS, TURNS = 2, 3
@@ -98,6 +103,25 @@ async def test_who_fails_is_left_out_with_all_that_was_seen_of_it() -> None:
     assert summary(rounds)["throughput_vs"] == dict.fromkeys(
         ("ray", "litserve", "litserve_tuned", "mosec", "mosec_tuned", "task_per_request")
     )
+
+
+@pytest.fixture
+def server() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does nothing until it is ended."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+
+
+async def test_a_server_whose_first_process_has_ended_is_found_out(server: subprocess.Popen[bytes]) -> None:
+    """Those it started may go on answering, and nobody would see what they use."""
+
+    async def call() -> None:
+        server.kill()
+        await asyncio.to_thread(os.waitid, os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+
+    for _ in range(2):  # during the call, and before it
+        with pytest.raises(RuntimeError, match=f"process {server.pid} has ended"):
+            await closed_loop(call, 1, 1, (psutil.Process(server.pid),))
 
 
 async def test_lineside_itself_must_not_fail() -> None:
