@@ -19,7 +19,7 @@ from lineside_gateway.dispatch.line import Command, Line
 from lineside_gateway.dispatch.producer import RequestProducer
 from lineside_plugins import meeting
 from lineside_plugins.types import WindowBatch
-from lineside_workers.requests import counter, scripts
+from lineside_workers.requests import counter, desk, scripts
 
 TASK = "bench"
 IN_FLIGHT = 3  # batches per gateway, as the dispatcher has them
@@ -129,20 +129,25 @@ class Gateway:
         self._book.claim_bytes = sum(map(len, request.claim))
         self._book.sent[request.id] = time.monotonic()
         self.waits_for += 1
-        await self._producer.send(self._out, request)
+        await self._out.ask([*self._acknowledging(), *self._producer.commands(request)])
 
     async def listen(self) -> int:
         """Read a page of answers, for a second at most; how many came."""
-        done = self._done
-        acknowledge = [("XACK", self._stream, "gateway", *done), ("XDEL", self._stream, *done)] if done else []
-        read = ("XREADGROUP", "GROUP", "gateway", "bench", "COUNT", 64, "BLOCK", 1000, "STREAMS", self._stream, ">")
-        replies = await self._back.ask([*acknowledge, read])
+        read: Command = (
+            "XREADGROUP", "GROUP", "gateway", "bench", "COUNT", 64, "BLOCK", 1000, "STREAMS", self._stream, ">"
+        )  # fmt: skip
+        replies = await self._back.ask([*self._acknowledging(), read])
         entries = replies[-1][0][1] if replies[-1] else []
         self._done = [number for number, _ in entries]
         for _, fields in entries:
             self._book.answer(fields[1].decode())
         self.waits_for -= len(entries)
         return len(entries)
+
+    def _acknowledging(self) -> list[Command]:
+        """What has been read, to whichever connection is written to next."""
+        done, self._done = self._done, []
+        return [("XACK", self._stream, "gateway", *done), ("XDEL", self._stream, *done)] if done else []
 
     async def close(self) -> None:
         """Close the connections."""
@@ -158,7 +163,7 @@ class Worker:
         self._answer = bytes(ANSWER_BYTES_PER_WINDOW * load.windows)
         self._book = book
         self._number = number
-        self._taken_key = meeting.taken_key(uuid.uuid4().hex)
+        self._taken_keys = [meeting.taken_key(f"{uuid.uuid4().hex}:{n}") for n in range(desk.AHEAD)]
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -181,27 +186,25 @@ class Worker:
         ]
         await self._line.ask([*delivered, *_attempt(request_id), ("PTTL", claim), ("GET", claim)])
         self._book.take_in(request_id)
-        coming = await self._ask([])
+        held = await self._ask([], desk.AHEAD)
         while True:
-            answer = self._answered(request_id, stream)
-            if coming is None:
-                coming = await self._ask([answer])
-                if coming is None:
+            answers = [self._answered(request_id, stream)]
+            if not held:
+                held, answers = await self._ask(answers, desk.AHEAD), []
+                if not held:
                     return
-                answer = None
-            request_id, stream = coming
+            request_id, stream = held.pop(0)
             self._book.take_in(request_id)
-            coming = await self._ask([*([answer] if answer else []), *_attempt(request_id)])
+            held += await self._ask([*answers, *_attempt(request_id)], desk.AHEAD - len(held))
 
-    async def _ask(self, commands: Sequence[Command]) -> tuple[str, str] | None:
-        """``commands`` and the wish for the next batch in one write; its id and stream."""
-        keys = (self._taken_key, meeting.UNACKED_INDEX, meeting.UNACKED, meeting.queue(TASK))
-        take = ("EVAL", scripts.TAKE, len(keys), *keys, str(time.time()))
-        replies: list[Any] = await self._line.ask(
-            [*commands, take, ("GET", self._taken_key), ("UNLINK", self._taken_key)]
-        )
-        taken = replies[-3]
-        return None if taken is None else _meta(taken[0])
+    async def _ask(self, commands: Sequence[Command], most: int) -> list[tuple[str, str]]:
+        """``commands`` and the wish for up to ``most`` batches in one write; id and stream of each."""
+        to = self._taken_keys[:most]
+        keys = (meeting.UNACKED_INDEX, meeting.UNACKED, *to, meeting.queue(TASK))
+        take: Command = ("EVAL", scripts.TAKE, len(keys), *keys, str(time.time()), len(to))
+        claims: list[Command] = [("GET", key) for key in to]
+        replies = await self._line.ask([*commands, take, *claims, ("UNLINK", *to)])
+        return [_meta(row[0]) for row in replies[len(commands)]]
 
     def _answered(self, request_id: str, stream: str) -> Command:
         keys = (

@@ -138,7 +138,7 @@ async def _watch(redis: Redis) -> None:
     await _every_second(look, line)
 
 
-def _worker(site: Site, redis: Redis, book: Book, number: int) -> list[Coroutine[Any, Any, object]]:
+def _worker(site: Site, redis: Redis, book: Book, number: int) -> list[Coroutine[Any, Any, None]]:
     """A worker process: its batches, its heartbeat, Celery's look for what others have lost, and its remote control."""
     beat, celery = Line(redis), Line(redis)
     key = meeting.worker_key(f"w{number}")

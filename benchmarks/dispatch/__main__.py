@@ -7,6 +7,7 @@ import asyncio
 import json
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -44,7 +45,7 @@ def contestants(chosen: list[str]) -> tuple[dict[str, Callable[[], Contestant]],
         except EnvironmentMissingError as e:
             skipped[peer] = str(e)
             continue
-        out[peer] = lambda p=python, s=server: HttpPeer(p, s)
+        out[peer] = partial(HttpPeer, python, server)
     return out, skipped
 
 

@@ -85,7 +85,7 @@ class Lineside(Contestant):
         self._timer: asyncio.TimerHandle | None = None
         self._number = 0
         result = await self._dispatcher.submit(self._many, task.NAME, _deadline())
-        scores = [r.value["score"] for r in result.recommendations if r is not None]
+        scores = [float(str(r.value["score"])) for r in result.recommendations if r is not None]
         np.testing.assert_allclose(scores, Forward()(windows())[:, 0], rtol=1e-4, atol=1e-5)
         keep_what_is_loaded()  # as ``lineside run`` does
 

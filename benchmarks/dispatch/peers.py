@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import aiohttp
 import numpy as np
@@ -137,13 +138,15 @@ def numbers(said: bytes) -> np.ndarray:
     return np.frombuffer(said, np.float32).reshape(-1, 24)
 
 
-def spawn(args: list[str], env: Mapping[str, str], log: object = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def spawn(
+    args: list[str], env: Mapping[str, str], log: IO[bytes] | int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     """Start a server at the root of the working tree, in a session of its own."""
     return subprocess.Popen(  # noqa: S603 - our own servers
         args,
         env={**os.environ, **env},
         stdin=subprocess.DEVNULL,
-        stdout=log,  # type: ignore[arg-type]  # an open file or DEVNULL
+        stdout=log,
         stderr=subprocess.STDOUT,
         cwd=ROOT,
         start_new_session=True,
