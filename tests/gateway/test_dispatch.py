@@ -143,6 +143,17 @@ async def test_a_closed_line_opens_no_other_connection(broker: EmbeddedBroker) -
         assert others == []
 
 
+async def test_a_value_in_pieces_arrives_whole(broker: EmbeddedBroker) -> None:
+    """Small ones and large ones in any order, between other commands; numbers and text as the broker has them."""
+    small, large = b"s" * 10, bytes(range(256)) * 2000
+    pieces = (small, memoryview(large), small, b"", large, large)
+    async with Redis.from_url(broker.url) as redis:
+        line = Line(redis)
+        asked = [("SET", "k", pieces, "PX", 60_000), ("GET", "k"), ("SET", "ü", "ö"), ("GET", "ü"), ("INCRBY", "n", -7)]
+        assert await line.ask(asked) == [b"OK", b"".join(pieces), b"OK", "ö".encode(), -7]
+        await line.close()
+
+
 async def test_no_more_than_the_limit_is_in_flight(broker: EmbeddedBroker) -> None:
     """Back-pressure: the next batch is sent when a slot is free, and other tasks have slots of their own."""
     async with CeleryDispatcher("gw", broker.url, max_in_flight=2) as d, Redis.from_url(broker.url) as redis:

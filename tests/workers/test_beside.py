@@ -73,20 +73,32 @@ def test_an_errand_that_sleeps_gives_way_to_the_next() -> None:
 
 
 def test_the_time_is_waited_for_though_a_call_was_left_over() -> None:
-    """Neither sooner, nor stopped for it."""
-    beside, waits = Beside(), []
+    """The second thread found the next errand by itself, before it heard that it was called."""
+    beside, at_work, begun, waits = Beside(), threading.Event(), threading.Event(), []
 
-    def errand(waited: Waited) -> None:
+    def first(waited: Waited) -> None:
+        assert waited(0)
+        at_work.set()
+        assert not waited(0.05)
+        assert begun.wait(5)
+
+    def second(waited: Waited) -> None:
         started = time.monotonic()
-        if waited(0.02):
-            waits.append(time.monotonic() - started)
+        waits.append((waited(0.05), time.monotonic() - started))
 
-    for _ in range(20):
-        beside.start(errand)
-        time.sleep(0.03)
-        beside.end()
-    assert len(waits) >= 15
-    assert min(waits) >= 0.0199
+    beside.start(first)
+    assert at_work.wait(5)
+    beside.end()
+    time.sleep(0.1)  # ended, and not gone yet
+    beside.start(second)
+    begun.set()
+    until = time.monotonic() + 5
+    while not waits and time.monotonic() < until:
+        time.sleep(0.001)
+    beside.end()
+    ((whole, took),) = waits
+    assert whole
+    assert took >= 0.0499
 
 
 def test_what_an_errand_raises_is_raised_by_its_end_once() -> None:

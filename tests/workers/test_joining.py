@@ -44,8 +44,16 @@ def test_what_is_about_machines_goes_to_those_who_asked_about_them(make_batch: C
     """Drift goes with its machine, seconds of inference by the share of windows."""
     one, two = make_batch(1.0), replace(make_batch(1.0, 2.0, 3.0), equipment_ids=("A", "B", "C"))
     drift = (Drift("B", "Load", "b"), Drift("M0", "Load", "m"))
-    whole = BatchResult(Status.ANSWERED, (None,) * 4, meta={"inference_s": 0.4, "device": "cpu"}, drift=drift)
+    whole = BatchResult(
+        Status.ANSWERED,
+        (None,) * 4,
+        meta={"inference_s": 0.4, "device": "cpu"},
+        drift=drift,
+        error="said of all",
+        watched=True,
+    )
     first, second = split(whole, [one, two])
+    assert [(r.status, r.error, r.watched) for r in (first, second)] == [(Status.ANSWERED, "said of all", True)] * 2
     assert ([d.cause for d in first.drift], [d.cause for d in second.drift]) == (["m"], ["b"])
     assert [r.meta["inference_s"] for r in (first, second)] == [0.1, 0.3]
 

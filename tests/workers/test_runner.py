@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lineside_plugins import Abstention, Advice, ContractError, DataType, Kind, OutputField, Outputs
+from lineside_plugins import Abstention, Advice, ContractError, DataType, Kind, OutputField, Outputs, Reason
 from lineside_plugins.enforcement import AdviceCheck, RefusedError, check_advice
 from lineside_plugins.wire import Status
 from lineside_workers.errors import DeviceError, ModelError
 from lineside_workers.hosting.device import choose
 from lineside_workers.hosting.runner import Runner
+from lineside_workers.hosting.stamp import Stamp
 
 
 @pytest.fixture
@@ -33,6 +34,21 @@ def test_a_recommendation_is_stamped_with_who_when_and_which_model(runner: Runne
     assert (r.window_end, r.valid_until) == (end, end + timedelta(seconds=30))
     assert r.key == "tiny|tiny:1.0|M0|2026-01-05T07:00:00+00:00"
     assert (r.kind, r.model, r.model_version, r.quality) == (Kind.REJECT, "tiny", "1.0", 1.0)
+
+
+def test_intervals_and_reasons_stay_with_their_window(make_batch) -> None:
+    """Where only some windows have them."""
+    why = (Reason("Load", 0.7, "high"), Reason("Kurtosis", 0.3, ""))
+    said = {
+        0: Advice({"flag": False}, 0.5),
+        1: Advice({"flag": True}, 0.9, reasons=why),
+        2: Advice({"flag": True}, 0.8, interval=(1.0, 2.5), valid_for_s=4.0),
+    }
+    stamp = Stamp("tiny", Outputs(Kind.REJECT, (OutputField("flag", DataType.BOOLEAN, ""),), flag="flag"), 30.0)
+    found = stamp(make_batch(1.0, 2.0, 3.0), said, np.ones(3, np.float32), "tiny", "1.0")
+    assert [r.reasons for r in found] == [(), why, ()]
+    assert [r.interval for r in found] == [None, None, (1.0, 2.5)]
+    assert [(r.valid_until - r.window_end).total_seconds() for r in found] == [30.0, 30.0, 4.0]
 
 
 def test_one_bad_window_does_not_spoil_the_batch(runner: Runner, make_batch) -> None:
